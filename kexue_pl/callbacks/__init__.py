@@ -1,0 +1,1 @@
+"""Callbacks, one concept a file."""

@@ -1,0 +1,1 @@
+"""Data modules, strict readers and samplers."""

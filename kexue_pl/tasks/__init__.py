@@ -1,0 +1,1 @@
+"""The LightningModules, one task a file."""
