@@ -1,0 +1,48 @@
+"""The two checkpoints of a run: the best by the monitored metric, and the last."""
+
+from __future__ import annotations
+
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+__all__ = ["BestCheckpoint", "LastCheckpoint"]
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Keeps best.ckpt, chosen on validation.
+
+    Args:
+        dirpath: folder of the checkpoints.
+        monitor: metric that is compared.
+        mode: "min" or "max".
+    """
+
+    def __init__(self, dirpath: str, *, monitor: str = "val/loss", mode: str = "min") -> None:
+        super().__init__(
+            dirpath=dirpath,
+            filename="best",
+            monitor=monitor,
+            mode=mode,
+            save_top_k=1,
+            enable_version_counter=False,
+            auto_insert_metric_name=False,
+        )
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """Keeps last.ckpt, from which a run is resumed; the one before it stays as previous.ckpt.
+
+    Args:
+        dirpath: folder of the checkpoints.
+        every_n_train_steps: optimizer steps between two of them.
+    """
+
+    def __init__(self, dirpath: str, *, every_n_train_steps: int = 100) -> None:
+        super().__init__(
+            dirpath=dirpath,
+            filename="last",
+            monitor=None,
+            save_top_k=1,
+            every_n_train_steps=every_n_train_steps,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        )

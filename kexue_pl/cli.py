@@ -1,0 +1,94 @@
+"""The command line. Imports Hydra only; torch is imported when a run starts."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from kexue_pl.run.config import config_dir, register
+from kexue_pl.run.errors import Interrupted, RunError
+from kexue_pl.run.overrides import check_overrides, quote, with_help
+
+__all__ = ["main", "train"]
+
+register()
+
+
+def train(config: DictConfig) -> float | None:
+    """Run one composed job; the monitored metric, for sweepers."""
+    from kexue_pl.run.job import run_job
+
+    metrics = run_job(config, Path(HydraConfig.get().runtime.output_dir).absolute())
+    name = str(config.monitor.name)
+    return metrics.get(name.replace("val/", "test/", 1), metrics.get(name))
+
+
+def main() -> None:
+    """Entry of `train.py` and `kexue-train`; exits with 0, 1, or 128 + signal."""
+    arguments = sys.argv[1:]
+    # Hydra's own warnings about its next version are for us, not for users.
+    warnings.filterwarnings("ignore", module="hydra")
+    try:
+        _main(arguments)
+    except Interrupted as stop:
+        print(f"interrupted: {stop}; continue with resume=auto", file=sys.stderr)
+        sys.exit(stop.code)
+    except (RunError, HydraException, OmegaConfBaseException) as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "2":
+            raise
+        print("\n".join(f"error: {error}".splitlines()[:6]), file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _main(arguments: list[str]) -> None:
+    if any(word.startswith("-") and word not in _RUN_FLAGS for word in arguments):
+        sys.argv[1:] = with_help(arguments)
+        return _hydra()
+    arguments = [quote(word) for word in arguments]
+    check_overrides(arguments)
+    sys.argv[1:] = arguments
+    if _started_by_a_launcher():
+        from kexue_pl.run.external import run_as_rank
+
+        return run_as_rank(arguments)
+    return _hydra()
+
+
+_RUN_FLAGS = ("-m", "--multirun")
+
+
+def _started_by_a_launcher() -> bool:
+    if "RANK" not in os.environ and "SLURM_PROCID" not in os.environ:
+        return False
+    from kexue_pl.run.launch import external_rank
+
+    return external_rank() is not None and int(os.environ["WORLD_SIZE"]) > 1
+
+
+def _hydra() -> None:
+    # With its full error Hydra raises instead of printing a traceback; `main` says it shortly.
+    before = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = before or "1"
+    try:
+        entry: Any = hydra.main(
+            version_base="1.3", config_path=str(config_dir()), config_name="train"
+        )
+        entry(train)()
+    finally:
+        if before is None:
+            os.environ.pop("HYDRA_FULL_ERROR", None)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Tables and plots of a run and of a multirun."""

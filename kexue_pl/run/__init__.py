@@ -1,0 +1,1 @@
+"""One run in the order it happens: config, check, build, launch, worker, resume, record."""

@@ -1,0 +1,99 @@
+"""The Lightning trainer of a run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import RichModelSummary, RichProgressBar
+from lightning.pytorch.plugins.environments import TorchElasticEnvironment
+from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, Strategy
+
+from kexue_pl.distributed import world_size
+from kexue_pl.run.build import build_dict
+from kexue_pl.run.checkpoint_io import VerifiedCheckpointIO
+
+__all__ = ["make_trainer"]
+
+
+def make_trainer(
+    config: dict[str, Any], folder: Path, task: Any, callbacks: list[L.Callback]
+) -> L.Trainer:
+    """The trainer that `config` describes, writing to `folder`.
+
+    Under manual optimization clipping and accumulation are the task's own work: the trainer would
+    refuse the two keys, so they are handed to the task.
+    """
+    settings = dict(config["trainer"])
+    fast = settings["fast_dev_run"]
+    if not task.automatic_optimization:
+        task.accumulate_grad_batches = settings.pop("accumulate_grad_batches")
+        task.gradient_clip_val = settings.pop("gradient_clip_val")
+    progress, summary = settings.pop("enable_progress_bar"), settings.pop("enable_model_summary")
+    if progress := progress and sys.stdout.isatty():
+        callbacks = [*callbacks, RichProgressBar(leave=True)]
+    if summary:
+        callbacks = [*callbacks, RichModelSummary(max_depth=2)]
+    if settings["profiler"]:
+        settings["profiler"] = _profiler(settings["profiler"], folder)
+    if fast:
+        callbacks = [c for c in callbacks if not isinstance(c, _NEED_FILES)]
+    return L.Trainer(
+        **settings,
+        **_devices(config["accelerator"], task),
+        plugins=[VerifiedCheckpointIO()],
+        callbacks=callbacks,
+        logger=False if fast else build_dict(config["logger"], "logger"),
+        default_root_dir=folder,
+        use_distributed_sampler=False,
+        enable_progress_bar=progress,
+        enable_model_summary=summary,
+        enable_checkpointing=not fast,
+    )
+
+
+_NEED_FILES = (
+    L.pytorch.callbacks.ModelCheckpoint,
+    L.pytorch.callbacks.LearningRateMonitor,
+    L.pytorch.callbacks.EarlyStopping,
+)
+
+
+def _profiler(name: str, folder: Path) -> Any:
+    from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
+
+    kinds = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
+    if name not in kinds:
+        raise ValueError(f"trainer.profiler={name}: one of {', '.join(kinds)}")
+    return kinds[name](dirpath=str(folder), filename="profile")
+
+
+def _devices(accelerator: dict[str, Any], task: Any) -> dict[str, Any]:
+    """Devices, nodes and strategy; in a group of processes each one finds its rank given."""
+    chosen: dict[str, Any] = {"accelerator": accelerator["accelerator"], "num_nodes": 1}
+    if world_size() == 1:
+        devices = accelerator["devices"]
+        return chosen | {"devices": 1 if devices in (-1, "-1", "auto") else devices}
+    local = TorchElasticEnvironment()
+    import os
+
+    devices = int(os.environ.get("LOCAL_WORLD_SIZE", local.world_size()))
+    return chosen | {
+        "devices": devices,
+        "num_nodes": max(1, local.world_size() // devices),
+        "strategy": _strategy(accelerator, task),
+    }
+
+
+def _strategy(accelerator: dict[str, Any], task: Any) -> Strategy:
+    if accelerator["strategy"] == "fsdp":
+        return FSDPStrategy()
+    return DDPStrategy(
+        process_group_backend=accelerator["process_group_backend"],
+        # Evaluation shards may differ by a batch; buffers are equal anyway.
+        broadcast_buffers=False,
+        find_unused_parameters=getattr(task, "find_unused_parameters", False),
+        gradient_as_bucket_view=True,
+    )
