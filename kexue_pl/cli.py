@@ -11,6 +11,7 @@ from typing import Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -27,9 +28,23 @@ def train(config: DictConfig) -> float | None:
     """Run one composed job; the monitored metric, for sweepers."""
     from kexue_pl.run.job import run_job
 
-    metrics = run_job(config, Path(HydraConfig.get().runtime.output_dir).absolute())
+    hydra_config = HydraConfig.get()
+    try:
+        metrics = run_job(config, Path(hydra_config.runtime.output_dir).absolute())
+    except Exception as error:
+        if hydra_config.mode == RunMode.MULTIRUN:
+            raise  # the other jobs of the sweep still run
+        raise _Failed(error) from error
     name = str(config.monitor.name)
     return metrics.get(name.replace("val/", "test/", 1), metrics.get(name))
+
+
+class _Failed(SystemExit):
+    """An error on its way to `main`: Hydra prints what it catches, and does not catch this."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(1)
+        self.error = error
 
 
 def main() -> None:
@@ -42,13 +57,20 @@ def main() -> None:
     except Interrupted as stop:
         print(f"interrupted: {stop}; continue with resume=auto", file=sys.stderr)
         sys.exit(stop.code)
+    except _Failed as failed:
+        _tell(failed.error)
     except (RunError, HydraException, OmegaConfBaseException) as error:
-        if os.environ.get("HYDRA_FULL_ERROR") == "2":
-            raise
-        print("\n".join(f"error: {error}".splitlines()[:6]), file=sys.stderr)
-        sys.exit(1)
+        _tell(error)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _tell(error: Exception) -> None:
+    """At most six lines on standard error, and exit code 1; an unforeseen error is raised whole."""
+    if not isinstance(error, RunError | HydraException | OmegaConfBaseException):
+        raise error
+    print("\n".join(f"error: {error}".splitlines()[:6]), file=sys.stderr)
+    sys.exit(1)
 
 
 def _main(arguments: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 __all__ = ["BestCheckpoint", "LastCheckpoint"]
@@ -43,6 +44,10 @@ class LastCheckpoint(ModelCheckpoint):
             monitor=None,
             save_top_k=1,
             every_n_train_steps=every_n_train_steps,
-            save_on_train_epoch_end=True,
             enable_version_counter=False,
         )
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save at the end of each epoch too, unless this very step was saved."""
+        if self._last_global_step_saved != trainer.global_step:
+            self._save_none_monitor_checkpoint(trainer, self._monitor_candidates(trainer))

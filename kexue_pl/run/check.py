@@ -56,7 +56,7 @@ def _walk(node: Any, path: str) -> Iterator[str]:
         for number in range(len(node)):
             yield from _walk(node._get_node(number), f"{path}[{number}]")
         return
-    if node._get_node("_target_") is not None:
+    if node._get_node("_target_", validate_access=False) is not None:
         yield from _target(node, path)
     for key in node:
         here = f"{path}.{key}" if path else str(key)
@@ -69,7 +69,7 @@ def _walk(node: Any, path: str) -> Iterator[str]:
 
 
 def _target(node: DictConfig, path: str) -> Iterator[str]:
-    value = node._get_node("_target_")
+    value = node._get_node("_target_", validate_access=False)
     target = value._value()
     try:
         check_path(target, f"{path}._target_")
@@ -77,16 +77,17 @@ def _target(node: DictConfig, path: str) -> Iterator[str]:
     except ConfigError as error:
         yield from error.mistakes
         return
-    if node._get_node("_args_") is not None:
+    if node._get_node("_args_", validate_access=False) is not None:
         yield f"{path}._args_: positional arguments are not accepted; name them"
     if takes is None:
         return
-    keys = [str(key) for key in node if not str(key).startswith("_")]
+    named = () if path != "task" else ("name",)  # the task's name is for tables and folders
+    keys = [str(key) for key in node if not str(key).startswith("_") and key not in named]
     short = target.rpartition(".")[2]
     unknown = [key for key in keys if key not in takes.names and not takes.open_ended]
     for key in unknown:
         yield f"{path}.{key}: {short} takes no {key!r}{suggest(key, takes.names)}"
-    partial = node._get_node("_partial_")
+    partial = node._get_node("_partial_", validate_access=False)
     if (partial is None or not partial._value()) and not unknown:
         for name in takes.required:
             if name not in keys and name not in PARTS:

@@ -6,6 +6,7 @@ composition can give them other settings; they compare its digest before anythin
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -103,10 +104,8 @@ def launch(config_file: Path, ranks: int) -> int:
         group.send_signal(signal.SIGTERM)
 
     old = {}
-    try:
+    with contextlib.suppress(ValueError):  # a sweep may run jobs outside the main thread
         old = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)}
-    except ValueError:
-        pass  # a sweep may run jobs outside the main thread
     try:
         code = group.wait()
     finally:

@@ -1,0 +1,73 @@
+"""A task and its data that train in no time, for tests of the runner."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kexue_pl.data.base import DataModule
+from kexue_pl.tasks.base import BaseTask, Penalty
+
+
+class TinyData(DataModule):
+    """Random rows; row `nan_row` holds NaN."""
+
+    def __init__(
+        self,
+        *,
+        batch_size: int = 16,
+        num_workers: int = 0,
+        seed: int = 0,
+        rows: int = 160,
+        nan_row: int = -1,
+    ) -> None:
+        super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed)
+        self.number, self.nan_row = rows, nan_row
+
+    def setup(self, stage: str) -> None:
+        x = torch.randn(self.number, 16, generator=torch.Generator().manual_seed(self.seed))
+        if self.nan_row >= 0:
+            x[self.nan_row] = float("nan")
+        x += float(os.environ.get("KEXUE_PL_TEST_SHIFT", 0))
+        rows = [{"x": row, "y": row.sum().tanh()} for row in x]
+        self.train_set, self.valid_set, self.test_set = rows, rows[:33], rows[33:50]
+
+
+class TinyTask(BaseTask):
+    """A small network with dropout."""
+
+    def __init__(
+        self,
+        *,
+        optimizer: Callable[[Iterable[Any]], torch.optim.Optimizer],
+        scheduler: Callable[..., Any] | None = None,
+        penalty: Penalty | None = None,
+        dropout: float = 0.3,
+    ) -> None:
+        super().__init__(optimizer=optimizer, scheduler=scheduler, penalty=penalty)
+        self.net = nn.Sequential(
+            nn.Linear(16, 32), nn.Tanh(), nn.Dropout(dropout), nn.Linear(32, 1)
+        )
+
+    def loss(self, batch: dict[str, Tensor]) -> Tensor:
+        return F.mse_loss(self.net(batch["x"])[:, 0], batch["y"])
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        self.log("val/loss", self.loss(batch), batch_size=len(batch["y"]), sync_dist=True)
+
+    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        self.log("test/loss", self.loss(batch), batch_size=len(batch["y"]), sync_dist=True)
+
+
+class Pause(L.Callback):
+    """Sleeps after each batch, so that a test can hit a run in its middle."""
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        time.sleep(float(os.environ.get("KEXUE_PL_TEST_PAUSE", 0)))
