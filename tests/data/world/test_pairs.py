@@ -42,5 +42,5 @@ def test_a_bag_of_characters_does_not_solve_it() -> None:
 
 
 def test_bad_count() -> None:
-    with pytest.raises(ValueError, match="count=0: expected 1 to"):
+    with pytest.raises(ValueError, match=r"count=0: expected 1 to"):
         pairs(0, "test", count=0)

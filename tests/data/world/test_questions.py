@@ -48,7 +48,7 @@ def test_the_seed_decides() -> None:
 
 
 def test_bad_arguments() -> None:
-    with pytest.raises(ValueError, match="split='dev': expected one of train, valid, test"):
+    with pytest.raises(ValueError, match=r"split='dev': expected one of train, valid, test"):
         questions(0, "dev")
-    with pytest.raises(ValueError, match="per_fact=0"):
+    with pytest.raises(ValueError, match=r"per_fact=0"):
         questions(0, "test", per_fact=0)
