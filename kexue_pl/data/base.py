@@ -57,13 +57,15 @@ class RowSet(Dataset[Row]):
 class GlobalBatches(Sampler[list[Key]]):
     """This rank's share of each global batch of an epoch, from the position where a run stopped.
 
-    Rank r of W takes rows r, r + W, r + 2W, ... of a batch. `skip` batches are left out once, in the
-    first epoch that is iterated; `len` stays whole, since the loop adds the batches that it restored.
+    Rank r of W takes rows r, r + W, r + 2W, ... of a batch. A resumed run gives `begin`: the
+    epoch and the batches of it that were trained; `len` stays whole, since the loop adds what it restored.
     """
 
-    def __init__(self, data: DataModule, skip: int = 0) -> None:
-        self.data, self.skip, self.epoch = data, skip, 0
+    def __init__(self, data: DataModule, begin: tuple[int, int] | None = None) -> None:
+        self.data, self.epoch = data, 0
         self.length = len(data.train_batches(0))
+        # Loader workers fetch ahead before the loop names the epoch, so a resumed run begins with its own.
+        self.begin = begin
         self.sampler = self  # where the loop looks for set_epoch
 
     def set_epoch(self, epoch: int) -> None:
@@ -74,15 +76,16 @@ class GlobalBatches(Sampler[list[Key]]):
         return self.length
 
     def __iter__(self) -> Iterator[list[Key]]:
-        batches = self.data.train_batches(self.epoch)
+        epoch, skip = self.begin or (self.epoch, 0)
+        self.begin, self.epoch = None, epoch
+        batches = self.data.train_batches(epoch)
         if len(batches) != self.length:
             raise ValueError(
-                f"train_batches gave {len(batches)} batches in epoch {self.epoch} but {self.length} in "
+                f"train_batches gave {len(batches)} batches in epoch {epoch} but {self.length} in "
                 "epoch 0; every epoch must have as many"
             )
-        skip, self.skip = self.skip, 0
         for batch in batches[skip:]:
-            yield [(self.epoch, number) for number in batch[rank() :: world_size()]]
+            yield [(epoch, number) for number in batch[rank() :: world_size()]]
 
 
 class _EvalBatches(Sampler[list[Key]]):
@@ -129,7 +132,8 @@ class DataModule(L.LightningDataModule):
         self.train_set: Sequence[Row] | None = None
         self.valid_set: Sequence[Row] | None = None
         self.test_set: Sequence[Row] | None = None
-        self._skip = 0
+        self._begin: tuple[int, int] | None = None
+        self._batches: GlobalBatches | None = None
 
     def texts(self) -> Iterable[str] | None:
         """Training texts that a tokenizer may be trained on; None where no tokenizer is needed."""
@@ -164,8 +168,8 @@ class DataModule(L.LightningDataModule):
                 f"data.batch_size={size} rows cannot be split over {world_size()} ranks; "
                 "choose a multiple of the number of ranks"
             )
-        sampler = GlobalBatches(self, self._skip % max(1, len(self.train_batches(0))))
-        self._skip = 0
+        sampler = self._batches = GlobalBatches(self, self._begin)
+        self._begin = None
         return self._loader(self.train_set, sampler)
 
     def val_dataloader(self) -> Any:
@@ -191,15 +195,17 @@ class DataModule(L.LightningDataModule):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Batches of the epoch that were trained, and what the data looked like."""
+        """Epoch and batch that a resumed run begins with, and what the data looked like."""
         assert self.trainer is not None
         # `processed`, not `ready`: a batch that was begun but not finished must be run again.
         done = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed
-        return {"processed": done, "fingerprint": self.fingerprint()}
+        whole, skip = divmod(done, max(1, int(self.trainer.num_training_batches)))
+        epoch = self._batches.epoch if self._batches else 0
+        return {"epoch": epoch + whole, "skip": skip, "fingerprint": self.fingerprint()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue after the batches that were trained; other data than before is an error."""
-        self._skip = int(state_dict["processed"])
+        self._begin = (int(state_dict["epoch"]), int(state_dict["skip"]))
         if self.train_set and state_dict["fingerprint"] != self.fingerprint():
             raise ValueError(
                 "resume: the training data changed since the checkpoint was written; "
