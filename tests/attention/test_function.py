@@ -1,0 +1,221 @@
+"""The attention function inside real models: masks, caches, biases, grouped heads, gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from kexue_pl.attention import (
+    ALiBi,
+    EntropyInvariant,
+    KeyNorm,
+    LogNClipped,
+    QKNorm,
+    ReRoPE,
+    RoPE,
+    ScaledAttention,
+    Scaling,
+    SqrtLog,
+    Standard,
+    YaRN,
+    register,
+)
+from tests.attention.tiny import ENCODERS, build, inputs, unilm
+
+SHARP = EntropyInvariant(base=4.0, floor=1.0)
+
+
+class Constant(Scaling):
+    """A ratio of one number, per row so that it goes the way of the queries."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = value
+
+    def ratio(self, n, d):
+        return torch.full(n.shape, self.value)
+
+
+@torch.no_grad()
+def run(kind, attention, ids, **extra):
+    model = build(kind, attention)
+    return model(input_ids=ids, **extra).last_hidden_state
+
+
+@pytest.mark.parametrize("kind", ENCODERS)
+@pytest.mark.parametrize("scaling", [SHARP, QKNorm(), KeyNorm()], ids=lambda s: type(s).__name__)
+def test_editing_padding_never_changes_valid_tokens(kind, scaling):
+    register("leak_test", scaling)
+    ids, padding = inputs()
+    edited = torch.where(padding.bool(), ids, (ids + 7) % 47 + 3)
+    before = run(kind, "leak_test", ids, attention_mask=padding)
+    after = run(kind, "leak_test", edited, attention_mask=padding)
+    valid = padding.bool()
+    assert torch.equal(before[valid], after[valid])
+    moved = run(kind, "leak_test", (ids + 7) % 47 + 3, attention_mask=padding)
+    assert (moved - before)[valid].abs().max() > 1e-3  # the test sees changes of valid tokens
+
+
+@pytest.mark.parametrize("kind", ["qwen2", "llama"])
+def test_editing_left_padding_never_changes_valid_tokens(kind):
+    register("leak_test", SHARP)
+    ids, padding = inputs()
+    padding = padding.flip(1)
+    edited = torch.where(padding.bool(), ids, (ids + 7) % 47 + 3)
+    before, after = (run(kind, "leak_test", i, attention_mask=padding) for i in (ids, edited))
+    assert torch.equal(before[padding.bool()], after[padding.bool()])
+
+
+@pytest.mark.parametrize("kind", [*ENCODERS, "qwen2", "llama"])
+def test_factor_one_is_sdpa_bit_for_bit(kind):
+    register("one_test", Constant(1.0))
+    register("standard_test", Standard())
+    ids, padding = inputs()
+    for extra in ({}, {"attention_mask": padding}):
+        plain = run(kind, "sdpa", ids, **extra)
+        assert torch.equal(run(kind, "standard_test", ids, **extra), plain)
+        if extra:  # without a mask the constant goes into `scale`, where 1.0 * s is s as well
+            assert torch.equal(run(kind, "one_test", ids, **extra), plain)
+
+
+@pytest.mark.parametrize("kind", [*ENCODERS, "qwen2"])
+def test_all_ones_is_no_mask(kind):
+    register("ones_test", SHARP)
+    ids, padding = inputs()
+    none = run(kind, "ones_test", ids)
+    ones = run(kind, "ones_test", ids, attention_mask=torch.ones_like(padding))
+    assert torch.allclose(none, ones, atol=2e-6)
+
+
+@pytest.mark.parametrize("kind", ["bert", "nomic_bert", "t5", "qwen2"])
+def test_bool_and_float_masks_agree_and_empty_rows_are_finite(kind):
+    register("unilm_test", SHARP)
+    ids, padding = inputs()
+    allowed = unilm(padding, 8)
+    floats = torch.zeros(allowed.shape).masked_fill(~allowed, torch.finfo(torch.float32).min)
+    first = run(kind, "unilm_test", ids, attention_mask=allowed)
+    second = run(kind, "unilm_test", ids, attention_mask=floats)
+    assert torch.allclose(first, second, atol=2e-6)
+    empty = allowed.clone()
+    empty[1, :, 3] = False
+    assert run(kind, "unilm_test", ids, attention_mask=empty).isfinite().all()
+
+
+@pytest.mark.filterwarnings("ignore:`past_key_values` is deprecated:FutureWarning")
+@pytest.mark.parametrize("kind", ["qwen2_lm", "llama_lm"])
+def test_cached_decoding_equals_the_full_forward(kind):
+    register("cache_test", SHARP)
+    ids, _ = inputs()
+    model = build(kind, "cache_test")
+    with torch.no_grad():
+        whole = model(ids).logits
+        past = model(ids[:, :6], use_cache=True)
+        steps = [past.logits]
+        for at in (slice(6, 9), *(slice(t, t + 1) for t in range(9, 16))):  # also several at once
+            past = model(ids[:, at], past_key_values=past.past_key_values, use_cache=True)
+            steps.append(past.logits)
+        model.set_attn_implementation("sdpa")
+        effect = (whole - model(ids).logits).abs().max()
+    assert effect > 0.01
+    assert (whole - torch.cat(steps, 1)).abs().max() < 1e-5 * max(1.0, float(effect))
+
+
+@pytest.mark.filterwarnings("ignore:`past_key_values` is deprecated:FutureWarning")
+def test_static_cache_counts_from_the_mask():
+    from transformers import StaticCache
+
+    register("static_test", SHARP)
+    ids, _ = inputs()
+    model = build("qwen2_lm", "static_test")
+    cache = StaticCache(config=model.config, max_cache_len=32)
+    with torch.no_grad():
+        whole = model(ids).logits
+        steps = [model(ids[:, :6], past_key_values=cache, use_cache=True).logits]
+        steps += [
+            model(ids[:, t : t + 1], past_key_values=cache, use_cache=True).logits
+            for t in range(6, 16)
+        ]
+    assert (whole - torch.cat(steps, 1)).abs().max() < 1e-5
+
+
+def test_t5_bias_is_not_scaled():
+    register("zero_test", Constant(0.0))
+    ids, padding = inputs()
+    model = build("t5", "zero_test")
+    bias = model.encoder.block[0].layer[0].SelfAttention.relative_attention_bias
+    with torch.no_grad():
+        bias.weight.normal_(0, 3)
+        moved = model(input_ids=ids, attention_mask=padding).last_hidden_state
+        bias.weight.zero_()
+        flat = model(input_ids=ids, attention_mask=padding).last_hidden_state
+    assert (moved - flat).abs().max() > 1e-3
+
+
+class Layer(torch.nn.Module):
+    """Just enough of an attention layer."""
+
+    is_causal = False
+
+    def __init__(self, groups: int = 1, causal: bool = False) -> None:
+        super().__init__()
+        self.num_key_value_groups = groups
+        self.is_causal = causal
+
+
+def explicit(q, k, v, scaling, mask):
+    """Softmax attention with the factor of each row, written out."""
+    groups = q.shape[1] // k.shape[1]
+    k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
+    q, k = scaling.transform(q, k)
+    n = mask.sum(-1, keepdim=True).to(q.dtype)
+    logits = scaling.factor(n, q.shape[-1]) * (q @ k.transpose(-1, -2))
+    return (logits.masked_fill(~mask, -torch.inf).softmax(-1) @ v).transpose(1, 2)
+
+
+@pytest.mark.parametrize(
+    "scaling",
+    [Standard(), SHARP, SqrtLog(4.0), YaRN(3), LogNClipped(3), QKNorm("log_n"), KeyNorm()],
+    ids=lambda s: type(s).__name__,
+)
+@pytest.mark.parametrize("causal", [False, True])
+def test_output_and_gradients_in_float64(scaling, causal):
+    torch.manual_seed(0)
+    function = ScaledAttention("direct", scaling)
+    layer = Layer(groups=2, causal=causal).eval()
+    q = torch.randn(2, 4, 5, 6, dtype=torch.float64, requires_grad=True)
+    k = torch.randn(2, 2, 5, 6, dtype=torch.float64, requires_grad=True)
+    v = torch.randn(2, 2, 5, 6, dtype=torch.float64, requires_grad=True)
+    mask = torch.ones(2, 1, 5, 5, dtype=torch.bool)
+    if causal:
+        mask = mask.tril()
+    padded = mask.clone()
+    padded[1, :, :, 4] = False
+    for given, used in ((None, mask), (padded, padded)):
+        got, _ = function(layer, q, k, v, given)
+        want = explicit(q, k, v, scaling, used)
+        assert torch.allclose(got, want, atol=1e-12)
+    small = tuple(x.detach()[:, :, :, :3].requires_grad_() for x in (q, k, v))
+    assert torch.autograd.gradcheck(
+        lambda *x: function(layer, *x, padded)[0], small, fast_mode=True
+    )
+
+
+def test_inference_only_scalings_leave_training_alone():
+    function = ScaledAttention("direct", LogNClipped(2))
+    q = torch.randn(1, 1, 8, 4)
+    layer = Layer()
+    plain = F.scaled_dot_product_attention(q, q, q).transpose(1, 2)
+    assert torch.equal(function(layer.train(), q, q, q, None)[0], plain)
+    assert not torch.allclose(function(layer.eval(), q, q, q, None)[0], plain)
+
+
+@pytest.mark.parametrize("positions", [RoPE(), ReRoPE(window=2), ALiBi()])
+def test_positions_and_scaling_in_bfloat16_and_under_autocast(positions):
+    torch.manual_seed(0)
+    function = ScaledAttention("direct", SHARP, positions)
+    q = torch.randn(2, 2, 9, 8)
+    exact = function(Layer(), q, q, q, None)[0]
+    half = function(Layer(), *[q.bfloat16()] * 3, None)[0]
+    assert half.dtype == torch.bfloat16
+    assert (half.float() - exact).abs().max() < 0.1
