@@ -77,7 +77,7 @@ class RunState(L.Callback):
             )
         self._restored = states[rank() % len(states)]
 
-    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take SIGTERM and SIGINT over from the trainer, which would leave with exit code 0."""
         try:
             for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,0 +1,206 @@
+"""The command line as a user meets it: help, mistakes, a whole run, a sweep, two ranks."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.cli import ROOT, Command, tiny, train
+
+MISTAKES = [
+    (["optimizer.lrr=0.1"], "optimizer.lrr", "'lr'"),
+    (["optimzer.lr=0.1"], "optimzer", "'optimizer'"),
+    (["optimizer=adamv"], "optimizer=adamv", "'adamw'"),
+    (["seed=hi"], "seed", "Integer"),
+    (["trainer.max_epoch=3"], "trainer.max_epoch", "'max_epochs'"),
+    (["trainer.max_epochs=many"], "trainer.max_epochs", "Integer"),
+    (["trainer.precision=bf16-mxied"], "trainer.precision", "'bf16-mixed'"),
+    (["trainer.max_epochs=null"], "trainer.max_epochs", "max_steps"),
+    (["trainer.accumulate_grad_batches=0"], "accumulate_grad_batches", "at least 1"),
+    (["+foo=1"], "foo", "unknown"),
+    (["+model.hiden=1"], "model", "hiden"),
+    (["task=machting"], "task=machting", "'matching'"),
+    (["resume=nowhere.ckpt"], "resume=nowhere.ckpt", "no such file"),
+    (["resume=http://x/y.ckpt"], "resume", "remote"),
+    (["+logger.wandb.api_key=abcd1234"], "api_key", "secret"),
+    (["+task._target_=os.system"], "task", "_target_"),
+    (["seed=1,2"], "seed", "-m"),
+    (["no equal sign"], "no equal sign", "key=value"),
+    (["monitor.mode=best"], "monitor.mode", "min or max"),
+    (["data.batch_size=0"], "data", "at least 1"),
+    (["train=false"], "train=false", "resume"),
+]
+
+
+@pytest.mark.parametrize(("words", "key", "hint"), MISTAKES, ids=lambda v: str(v)[:40])
+def test_mistakes_are_told_shortly(tmp_path: Path, words: list[str], key: str, hint: str) -> None:
+    done = train(*words, "paths.output_dir=run", cwd=tmp_path)
+    assert done.code == 1
+    assert len(done.err.splitlines()) <= 6, done.err
+    assert key in done.err, done.err
+    assert hint in done.err, done.err
+    assert "Traceback" not in done.err
+    assert "abcd1234" not in done.err + done.out
+    assert not list(tmp_path.rglob("*.ckpt"))
+    summary = tmp_path / "run" / "summary.json"
+    assert not summary.exists() or json.loads(summary.read_text())["status"] == "failed"
+
+
+def test_all_mistakes_at_once(tmp_path: Path) -> None:
+    done = train("optimizer.lrr=1", "trainer.max_epoch=2", "seedd=3", cwd=tmp_path)
+    assert all(word in done.err for word in ("optimizer.lrr", "trainer.max_epoch", "seedd"))
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--cfg", "job"]], ids=["help", "cfg"])
+def test_no_torch_before_a_run(tmp_path: Path, words: list[str]) -> None:
+    code = (
+        "import sys, resource; sys.argv[1:] = " + repr(words) + "\n"
+        "from kexue_pl.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'lightning', 'transformers', 'wandb', 'datasets'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "print('cpu', resource.getrusage(resource.RUSAGE_SELF).ru_utime)"
+    )
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    shown = done.stdout
+    assert "matching" in shown
+    if words == ["--help"]:
+        assert all(f"\n{group}=" in shown for group in ("task", "loss", "balancer", "attention"))
+        assert shown.count("python train.py") >= 4
+
+
+def test_a_run_leaves_what_it_promises(tmp_path: Path) -> None:
+    done = train(*tiny("paths.output_dir=run"), cwd=tmp_path)
+    assert done.code == 0, done.err
+    run = tmp_path / "run"
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["status"] == "completed"
+    assert summary["task"] == "tiny"
+    assert summary["metrics"]["test/loss"] > 0
+    assert Path(summary["checkpoint"]) == run / "checkpoints" / "best.ckpt"
+    assert {"torch", "lightning", "python"} <= set(summary["versions"])
+    assert (run / "checkpoints" / "last.ckpt").is_file()
+    assert (run / "config_resolved.yaml").is_file()
+    assert list((run / "plots").glob("*.png"))
+    rows = list(csv.DictReader(open(run / "metrics.csv", newline="")))
+    assert {"train/loss", "val/loss", "test/loss", "lr-AdamW/pg1"} <= set(rows[0])
+    assert "test/loss" in done.out
+    log = (run / "train.log").read_text().splitlines()
+    assert len(log) == len(set(log)), "a log line stands twice"
+
+
+def test_two_ranks_equal_one_process(tmp_path: Path) -> None:
+    one = train(*tiny("paths.output_dir=one", "task.dropout=0", "trainer.max_epochs=2"), cwd=tmp_path)
+    two = train(
+        *tiny("paths.output_dir=two", "task.dropout=0", "trainer.max_epochs=2", "accelerator=ddp_cpu"),
+        cwd=tmp_path,
+    )
+    assert one.code == two.code == 0, two.err
+    metrics = [json.loads((tmp_path / n / "summary.json").read_text())["metrics"] for n in ("one", "two")]
+    for name in ("val/loss", "test/loss"):
+        assert metrics[0][name] == pytest.approx(metrics[1][name], abs=1e-6)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["one", "two"]
+
+
+def test_a_sweep_of_two_ranks(tmp_path: Path) -> None:
+    done = train(
+        "-m",
+        *tiny("seed=0,1", "optimizer.lr=1e-3,1e-2", "paths.sweep_dir=sweep", "accelerator=ddp_cpu"),
+        "trainer.max_epochs=1",
+        "logger=wandb",
+        cwd=tmp_path,
+    )
+    assert done.code == 0, done.err
+    jobs = sorted(p for p in (tmp_path / "sweep").iterdir() if p.is_dir())
+    assert len(jobs) == 4
+    assert all(json.loads((job / "summary.json").read_text())["status"] == "completed" for job in jobs)
+    assert all(len(list((job / "wandb").glob("offline-run-*"))) == 1 for job in jobs)
+    table = (tmp_path / "sweep" / "report.md").read_text()
+    assert "optimizer.lr=0.001" in table and "optimizer.lr=0.01" in table
+    assert "±" in table
+    assert [p.name for p in tmp_path.iterdir()] == ["sweep"]
+
+
+def test_a_failed_job_does_not_stop_the_sweep(tmp_path: Path) -> None:
+    done = train(
+        "-m",
+        *tiny("data.batch_size=16,0,32", "paths.sweep_dir=sweep", "trainer.max_epochs=1"),
+        cwd=tmp_path,
+    )
+    assert done.code == 1
+    assert "at least 1" in done.err
+    states = [
+        json.loads(path.read_text())["status"] for path in (tmp_path / "sweep").rglob("summary.json")
+    ]
+    assert states.count("completed") == 2
+
+
+def test_a_completed_job_is_not_run_again(tmp_path: Path) -> None:
+    words = tiny("paths.output_dir=run", "trainer.max_epochs=1")
+    assert train(*words, cwd=tmp_path).code == 0
+    before = (tmp_path / "run" / "metrics.csv").stat().st_mtime_ns
+    again = train(*words, "resume=auto", cwd=tmp_path)
+    assert again.code == 0
+    assert "completed before" in again.err
+    assert (tmp_path / "run" / "metrics.csv").stat().st_mtime_ns == before
+
+
+def test_nan_stops_the_run_with_the_rows(tmp_path: Path) -> None:
+    done = train(
+        *tiny("paths.output_dir=run", "data.nan_row=7", "callbacks.nonfinite_guard.limit=1"), cwd=tmp_path
+    )
+    assert done.code == 1
+    assert "NaN or infinite" in done.err
+    line = json.loads((tmp_path / "run" / "nonfinite.jsonl").read_text().splitlines()[0])
+    assert 7 in line["rows"]
+
+
+@pytest.mark.parametrize("accelerator", ["cpu", "ddp_cpu"])
+def test_a_nan_row_is_skipped_by_all_ranks(tmp_path: Path, accelerator: str) -> None:
+    done = train(
+        *tiny("paths.output_dir=run", "data.nan_row=50", f"accelerator={accelerator}"), cwd=tmp_path
+    )
+    assert done.code == 0, done.err
+    metrics = json.loads((tmp_path / "run" / "summary.json").read_text())["metrics"]
+    assert metrics["train/skipped"] == 4.0  # once an epoch
+    assert metrics["test/loss"] < 1.0
+
+
+def test_started_by_torchrun(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += [str(ROOT / "train.py")]
+    env = os.environ | {"OMP_NUM_THREADS": "1", "KEXUE_PL_ALLOW_TARGETS": "tests", "PYTHONPATH": str(ROOT)}
+    words = ["task=matching", "model=static", "debug=limit", "accelerator=ddp_cpu", "paths.output_dir=run"]
+    done = subprocess.run(
+        [*command, *words], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "completed"
+    assert [p.name for p in tmp_path.iterdir() if p.name != "outputs"] == ["run"]
+
+
+def test_a_second_interrupt_is_not_needed(tmp_path: Path) -> None:
+    import signal
+
+    from tests.support.cli import until
+
+    command = Command(
+        *tiny("paths.output_dir=run", "+callbacks.pause._target_=tests.support.tiny.Pause"),
+        cwd=tmp_path,
+        env={"KEXUE_PL_TEST_PAUSE": "0.05"},
+    )
+    until(lambda: (tmp_path / "run" / "metrics.csv").exists())
+    command.send(signal.SIGINT)
+    done = command.wait()
+    assert done.code == 130
+    assert "resume=auto" in done.err
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "interrupted"
