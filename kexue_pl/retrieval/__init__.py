@@ -1,0 +1,26 @@
+"""Retrieval as constrained generation: a prefix index, batched beam search, segment scores."""
+
+from kexue_pl.retrieval.beam_state import BeamState, Children
+from kexue_pl.retrieval.encode import character_encode, fingerprint, tokenizer_encode
+from kexue_pl.retrieval.index_builder import build_index
+from kexue_pl.retrieval.index_files import IndexFileError
+from kexue_pl.retrieval.meaning import join_subject, split_subject
+from kexue_pl.retrieval.prefix_index import IndexInfo, PrefixIndex
+from kexue_pl.retrieval.strings import Strings
+from kexue_pl.retrieval.triples import index_file
+
+__all__ = [
+    "BeamState",
+    "Children",
+    "IndexFileError",
+    "IndexInfo",
+    "PrefixIndex",
+    "Strings",
+    "build_index",
+    "character_encode",
+    "fingerprint",
+    "index_file",
+    "join_subject",
+    "split_subject",
+    "tokenizer_encode",
+]

@@ -1,0 +1,159 @@
+"""Sorted pools and rows: what lies under a range of them, vectorised over beams."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kexue_pl.retrieval.beam_state import BeamState, Children, Flags, Ints
+from kexue_pl.retrieval.strings import Strings, ragged_ranges
+
+# A linear look at every row of the ranges beats splitting them up to about this many rows a beam.
+LINEAR_ROWS = 64
+
+
+class SortedRows:
+    """K pools of distinct strings, each sorted, and the rows sorted by their ranks in the pools.
+
+    Args:
+        arrays: ``tok`` (T,) tokens of all pools, ``off`` (N + 1,) string offsets, ``base`` (K +
+            1,) first string of each pool, ``indptr`` (N0 + 1,) rows of each string of pool 0,
+            ``ids`` (K - 1, R) rank of each row in pools 1 … K - 1.
+        separator: token that stands for the end of a string; it sorts before every other token.
+    """
+
+    def __init__(self, arrays: dict[str, NDArray[Any]], separator: int) -> None:
+        self.arrays, self.separator = arrays, separator
+        self.tok, self.off = arrays["tok"], arrays["off"]
+        self.base, self.indptr = arrays["base"].astype(np.int64), arrays["indptr"]
+        self._flat_ids = arrays["ids"].reshape(-1)
+        self.segments = len(self.base) - 1
+        self.rows = int(self.indptr[-1])
+
+    def leaves(self, state: BeamState) -> tuple[Ints, Ints]:
+        """Range of sorted rows (lo, hi) under each beam; ``hi - lo`` is the leaf count."""
+        return self.rows_of(state.segment, state.lo), self.rows_of(state.segment, state.hi)
+
+    def rows_of(self, segment: Ints, position: Ints) -> Ints:
+        if segment.all():
+            return position
+        names = segment == 0
+        converted = self.indptr[np.where(names, position, 0)].astype(np.int64)
+        return np.where(names, converted, position)
+
+    def token_at(self, segment: Ints, depth: Ints, at: Ints) -> Ints:
+        """Token number ``depth`` of the string that position ``at`` shows in ``segment``."""
+        if self.segments > 1 and segment.any():
+            if segment.all():
+                string = self._flat_ids[(segment - 1) * self.rows + at].astype(np.int64)
+            else:
+                flat = np.where(segment > 0, (segment - 1) * self.rows + at, 0)
+                string = np.where(segment > 0, self._flat_ids[flat].astype(np.int64), at)
+            string = string + self.base[segment]
+        else:
+            string = at
+        position = self.off[string].astype(np.int64) + depth
+        over = position >= self.off[string + 1]
+        position[over] = 0
+        token = self.tok[position].astype(np.int64) if len(self.tok) else np.zeros_like(position)
+        token[over] = self.separator
+        return np.asarray(token)
+
+    def children(self, state: BeamState) -> Children:
+        width = np.where(state.segment < self.segments, state.hi - state.lo, 0)
+        if int(width.sum()) <= LINEAR_ROWS * max(64, len(width)):
+            beam, at, token = self._runs_linear(state, width)
+        else:
+            beam, at, token = self._runs_split(state, width)
+        ptr = np.zeros(len(width) + 1, np.int64)
+        np.cumsum(np.bincount(beam, minlength=len(width)), out=ptr[1:])
+        hi = np.empty_like(at)
+        if len(at):
+            hi[:-1] = at[1:]
+            hi[ptr[1:][width > 0] - 1] = state.hi[width > 0]
+        segment = state.segment[beam]
+        count = self.rows_of(segment, hi) - self.rows_of(segment, at)
+        return Children(ptr, token, at, hi, count)
+
+    def _runs_linear(self, state: BeamState, width: Ints) -> tuple[Ints, Ints, Ints]:
+        """Starts of the runs of equal tokens, by looking at every row."""
+        beam = np.repeat(np.arange(len(width)), width)
+        at = ragged_ranges(state.lo, width)
+        token = self.token_at(state.segment[beam], state.depth[beam], at)
+        new = np.ones(len(at), bool)
+        new[1:] = (token[1:] != token[:-1]) | (beam[1:] != beam[:-1])
+        return beam[new], at[new], token[new]
+
+    def _runs_split(self, state: BeamState, width: Ints) -> tuple[Ints, Ints, Ints]:
+        """The same by halving every interval whose two ends differ: O(children · log rows)."""
+        beam = np.flatnonzero(width > 0)
+        left, right = state.lo[beam], state.hi[beam] - 1
+        segment, depth = state.segment, state.depth
+        first = self.token_at(segment[beam], depth[beam], left)
+        last = self.token_at(segment[beam], depth[beam], right)
+        found = [(beam, left, first)]
+        while True:
+            open_ = first != last
+            beam, left, right, first, last = (x[open_] for x in (beam, left, right, first, last))
+            if len(beam) == 0:
+                break
+            near = right - left == 1
+            found.append((beam[near], right[near], last[near]))
+            beam, left, right, first, last = (x[~near] for x in (beam, left, right, first, last))
+            middle = (left + right) >> 1
+            token = self.token_at(segment[beam], depth[beam], middle)
+            beam = np.concatenate([beam, beam])
+            left, right = np.concatenate([left, middle]), np.concatenate([middle, right])
+            first, last = np.concatenate([first, token]), np.concatenate([token, last])
+        beam, at, token = (np.concatenate(x) for x in zip(*found, strict=True))
+        order = np.lexsort((at, beam))
+        return beam[order], at[order], token[order]
+
+    def bound(self, state: BeamState, tokens: Ints, complete: Flags, *, right: bool) -> Ints:
+        """First position of each range whose token is >= (or > when ``right``) the wanted one."""
+        lo, hi = state.lo.copy(), np.where(complete, state.lo, state.hi)
+        segment = np.minimum(state.segment, self.segments - 1)
+        wanted = np.where(tokens == self.separator, -1, tokens)
+        while True:
+            active = np.flatnonzero(lo < hi)
+            if len(active) == 0:
+                return lo
+            middle = (lo[active] + hi[active]) >> 1
+            token = self.token_at(segment[active], state.depth[active], middle)
+            token[token == self.separator] = -1
+            up = token <= wanted[active] if right else token < wanted[active]
+            lo[active] = np.where(up, middle + 1, lo[active])
+            hi[active] = np.where(up, hi[active], middle)
+
+    def suffixes(self, state: BeamState) -> Strings:
+        """What is left to write under each row of each beam, without the last separator.
+
+        Beams must be past segment 0; the strings come beam by beam, row by row.
+        """
+        lo, hi = self.leaves(state)
+        width = hi - lo
+        row = ragged_ranges(lo, width)
+        segment, depth = np.repeat(state.segment, width), np.repeat(state.depth, width)
+        pieces, lengths = [], []
+        for k in range(1, self.segments):
+            string = self.base[k] + self.arrays["ids"][k - 1, row].astype(np.int64)
+            start, end = self.off[string].astype(np.int64), self.off[string + 1].astype(np.int64)
+            start = start + np.where(segment == k, depth, 0)
+            size = np.where(segment > k, 0, end - start)
+            pieces.append(start)
+            lengths.append(size + ((segment <= k) & (k < self.segments - 1)))
+        return self._join(pieces, lengths, row, segment)
+
+    def _join(self, starts: list[Ints], lengths: list[Ints], row: Ints, segment: Ints) -> Strings:
+        total = np.sum(lengths, axis=0) if lengths else np.zeros(len(row), np.int64)
+        offsets = np.zeros(len(row) + 1, np.int64)
+        np.cumsum(total, out=offsets[1:])
+        flat = np.full(int(offsets[-1]), self.separator, np.int64)
+        at = offsets[:-1].copy()
+        for k, (start, length) in enumerate(zip(starts, lengths, strict=True), 1):
+            own = length - ((segment <= k) & (k < self.segments - 1))
+            flat[ragged_ranges(at, own)] = self.tok[ragged_ranges(start, own)]
+            at += length
+        return Strings(flat, offsets)
