@@ -1,9 +1,14 @@
 """Retrieval as constrained generation: a prefix index, batched beam search, segment scores."""
 
+from kexue_pl.retrieval.beam_search import Hypothesis, constrained_beam_search
 from kexue_pl.retrieval.beam_state import BeamState, Children
+from kexue_pl.retrieval.decoder import StepDecoder
 from kexue_pl.retrieval.encode import character_encode, fingerprint, tokenizer_encode
+from kexue_pl.retrieval.free_search import free_beam_search
 from kexue_pl.retrieval.index_builder import build_index
 from kexue_pl.retrieval.index_files import IndexFileError
+from kexue_pl.retrieval.logits_processor import PrefixIndexLogitsProcessor
+from kexue_pl.retrieval.lookahead import Lookahead
 from kexue_pl.retrieval.meaning import join_subject, split_subject
 from kexue_pl.retrieval.prefix_index import IndexInfo, PrefixIndex
 from kexue_pl.retrieval.strings import Strings
@@ -12,6 +17,12 @@ from kexue_pl.retrieval.triples import index_file
 __all__ = [
     "BeamState",
     "Children",
+    "Hypothesis",
+    "Lookahead",
+    "PrefixIndexLogitsProcessor",
+    "StepDecoder",
+    "constrained_beam_search",
+    "free_beam_search",
     "IndexFileError",
     "IndexInfo",
     "PrefixIndex",

@@ -133,9 +133,7 @@ class PrefixIndex(SortedRows):
             ValueError: a token is not among the children of its beam.
         """
         tokens = np.asarray(tokens, np.int64)
-        complete = state.segment >= self.segments
-        lo = self.bound(state, tokens, complete, right=False)
-        hi = self.bound(state, tokens, complete, right=True)
+        lo, hi = self.span(state, tokens)
         bad = np.flatnonzero(lo >= hi)
         if len(bad):
             beam = int(bad[0])
@@ -144,14 +142,42 @@ class PrefixIndex(SortedRows):
                 f"tokens[{beam}] is {int(tokens[beam])}, which does not continue beam {beam}; "
                 f"accepted there: {legal}{' …' if len(legal) == 8 else ''}"
             )
-        return self._step(state, tokens, lo, hi)
+        return self.step(state, tokens, lo, hi)
+
+    def step(self, state: BeamState, token: Ints, lo: Ints, hi: Ints) -> BeamState:
+        """States one token further, given the child's range; a separator enters the next
+        segment.
+        """
+        ends = token == self.separator
+        if not ends.any():
+            return BeamState(state.segment, state.depth + 1, lo, hi)
+        leaves_names = np.where(ends & (state.segment == 0), 0, 1)
+        return BeamState(
+            state.segment + ends,
+            np.where(ends, 0, state.depth + 1),
+            self.rows_of(leaves_names, lo),
+            self.rows_of(leaves_names, hi),
+        )
+
+    def span(self, state: BeamState, tokens: Ints) -> tuple[Ints, Ints]:
+        """Range (lo, hi) of the child ``tokens`` of each beam, empty where it is not allowed."""
+        lo = self.bound(state, tokens, right=False)
+        return lo, self.bound(state, tokens, right=True)
 
     def choose(self, state: BeamState, children: Children, picks: Ints) -> BeamState:
         """States after taking children ``picks`` (B',), indices into the ragged list: a plain
         gather.
         """
         parent = state.take(children.beam[picks])
-        return self._step(parent, children.token[picks], children.lo[picks], children.hi[picks])
+        return self.step(parent, children.token[picks], children.lo[picks], children.hi[picks])
+
+    def single(self, state: BeamState) -> NDArray[np.bool_]:
+        """Whether all rows under each beam have one and the same key, (B,) bool."""
+        lo, hi = self.leaves(state)
+        one = (state.segment > 0) | (state.hi - state.lo == 1)
+        for ids in self.arrays["ids"]:
+            one &= ids[lo] == ids[hi - 1]
+        return np.asarray(one)
 
     # --- whole keys ------------------------------------------------------------------------------
 
@@ -161,12 +187,11 @@ class PrefixIndex(SortedRows):
         """
         state = self.start(1)
         for token in prefix:
-            complete = state.segment >= self.segments
             tokens = np.array([token], np.int64)
-            lo, hi = (self.bound(state, tokens, complete, right=r) for r in (False, True))
+            lo, hi = self.span(state, tokens)
             if lo[0] >= hi[0]:
                 return None
-            state = self._step(state, tokens, lo, hi)
+            state = self.step(state, tokens, lo, hi)
         return state
 
     def count(self, prefix: Sequence[int]) -> int:
@@ -222,20 +247,6 @@ class PrefixIndex(SortedRows):
         first = int(np.searchsorted(self.indptr, row, side="right")) - 1
         ids = (int(self.arrays["ids"][k, row]) for k in range(self.segments - 1))
         return [first, *(int(self.base[k + 1]) + i for k, i in enumerate(ids))]
-
-    # --- inside ----------------------------------------------------------------------------------
-
-    def _step(self, state: BeamState, token: Ints, lo: Ints, hi: Ints) -> BeamState:
-        ends = token == self.separator
-        if not ends.any():
-            return BeamState(state.segment, state.depth + 1, lo, hi)
-        leaves_names = np.where(ends & (state.segment == 0), 0, 1)
-        return BeamState(
-            state.segment + ends,
-            np.where(ends, 0, state.depth + 1),
-            self.rows_of(leaves_names, lo),
-            self.rows_of(leaves_names, hi),
-        )
 
     def _levels(self) -> tuple[Children, Ints, Children]:
         if self._level is None:

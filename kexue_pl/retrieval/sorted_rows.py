@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kexue_pl.retrieval.beam_state import BeamState, Children, Flags, Ints
+from kexue_pl.retrieval.beam_state import BeamState, Children, Ints
 from kexue_pl.retrieval.strings import Strings, ragged_ranges
 
 # A linear look at every row of the ranges beats splitting them up to about this many rows a beam.
@@ -111,8 +111,9 @@ class SortedRows:
         order = np.lexsort((at, beam))
         return beam[order], at[order], token[order]
 
-    def bound(self, state: BeamState, tokens: Ints, complete: Flags, *, right: bool) -> Ints:
+    def bound(self, state: BeamState, tokens: Ints, *, right: bool) -> Ints:
         """First position of each range whose token is >= (or > when ``right``) the wanted one."""
+        complete = state.segment >= self.segments
         lo, hi = state.lo.copy(), np.where(complete, state.lo, state.hi)
         segment = np.minimum(state.segment, self.segments - 1)
         wanted = np.where(tokens == self.separator, -1, tokens)
@@ -126,6 +127,19 @@ class SortedRows:
             up = token <= wanted[active] if right else token < wanted[active]
             lo[active] = np.where(up, middle + 1, lo[active])
             hi[active] = np.where(up, hi[active], middle)
+
+    def segment_strings(self, segment: int, rows: Ints) -> Strings:
+        """Token strings of one segment (1 … K - 1) of the given rows."""
+        string = self.base[segment] + self.arrays["ids"][segment - 1, rows].astype(np.int64)
+        return self.pool_strings(string)
+
+    def pool_strings(self, strings: Ints) -> Strings:
+        """Token strings by their number among all pools."""
+        start = self.off[strings].astype(np.int64)
+        lengths = self.off[strings + 1].astype(np.int64) - start
+        offsets = np.zeros(len(strings) + 1, np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        return Strings(self.tok[ragged_ranges(start, lengths)].astype(np.int64), offsets)
 
     def suffixes(self, state: BeamState) -> Strings:
         """What is left to write under each row of each beam, without the last separator.
