@@ -7,10 +7,14 @@ from kexue_pl.retrieval.encode import character_encode, fingerprint, tokenizer_e
 from kexue_pl.retrieval.free_search import free_beam_search
 from kexue_pl.retrieval.index_builder import build_index
 from kexue_pl.retrieval.index_files import IndexFileError
+from kexue_pl.retrieval.lexical_training import SegmentScorer, train_segment_scorer
 from kexue_pl.retrieval.logits_processor import PrefixIndexLogitsProcessor
 from kexue_pl.retrieval.lookahead import Lookahead
 from kexue_pl.retrieval.meaning import join_subject, split_subject
+from kexue_pl.retrieval.names import find_names
 from kexue_pl.retrieval.prefix_index import IndexInfo, PrefixIndex
+from kexue_pl.retrieval.rule import rule
+from kexue_pl.retrieval.segment_search import SegmentSearch
 from kexue_pl.retrieval.strings import Strings
 from kexue_pl.retrieval.triples import index_file
 
@@ -26,7 +30,12 @@ __all__ = [
     "IndexFileError",
     "IndexInfo",
     "PrefixIndex",
+    "SegmentScorer",
+    "SegmentSearch",
     "Strings",
+    "find_names",
+    "rule",
+    "train_segment_scorer",
     "build_index",
     "character_encode",
     "fingerprint",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from kexue_pl.retrieval.beam_state import BeamState, Children, Ints
 from kexue_pl.retrieval.sorted_rows import SortedRows
-from kexue_pl.retrieval.strings import ragged_ranges
+from kexue_pl.retrieval.strings import Strings, ragged_ranges
 
 if TYPE_CHECKING:
     from kexue_pl.retrieval.encode import Encode
@@ -217,16 +217,41 @@ class PrefixIndex(SortedRows):
         return self._text("value", row)
 
     def lookup(self, keys: Sequence[Sequence[int]]) -> tuple[Ints, Ints]:
-        """Row ranges (lo, hi) of whole keys, separators between segments; lo = hi = -1 where
-        absent.
+        """Row ranges (lo, hi) of whole keys, separators between segments; -1, -1 where absent.
+
+        All keys advance together, one token a step.
         """
         lo, hi = np.full(len(keys), -1, np.int64), np.full(len(keys), -1, np.int64)
-        for i, key in enumerate(keys):
-            state = self.find([*key, self.separator])
-            if state is not None and state.segment[0] == self.segments:
-                a, b = self.leaves(state)
-                lo[i], hi[i] = a[0], b[0]
+        strings = Strings.of([[*key, self.separator] for key in keys])
+        number, state = np.arange(len(keys)), self.start(len(keys))
+        at, ends = strings.offsets[:-1], strings.offsets[1:]
+        while len(number):
+            token = strings.flat[at].astype(np.int64)
+            first, last = self.span(state, token)
+            alive = np.flatnonzero(first < last)
+            state = self.step(state.take(alive), token[alive], first[alive], last[alive])
+            number, at, ends = number[alive], at[alive] + 1, ends[alive]
+            whole = (at == ends) & (state.segment == self.segments)
+            lo[number[whole]], hi[number[whole]] = state.lo[whole], state.hi[whole]
+            more = np.flatnonzero(at < ends)
+            state, number, at, ends = state.take(more), number[more], at[more], ends[more]
         return lo, hi
+
+    def key_range(self, rows: Ints) -> tuple[Ints, Ints]:
+        """Range (lo, hi) of the rows that share the key of each given row."""
+        lo, hi = rows.copy(), rows + 1
+        name = np.searchsorted(self.indptr, rows, side="right") - 1
+        first, last = (self.indptr[name + k].astype(np.int64) for k in (0, 1))
+        while len(grow := np.flatnonzero((lo > first) & self._same(rows, np.maximum(lo - 1, 0)))):
+            lo[grow] -= 1
+        end = self.rows - 1
+        while len(grow := np.flatnonzero((hi < last) & self._same(rows, np.minimum(hi, end)))):
+            hi[grow] += 1
+        return lo, hi
+
+    def _same(self, a: Ints, b: Ints) -> NDArray[np.bool_]:
+        ids = self.arrays["ids"]
+        return np.asarray((ids[:, a] == ids[:, b]).all(0))
 
     def key(self, row: int) -> list[int]:
         """Tokens of the key of a sorted row, with the separator after each segment."""

@@ -28,7 +28,8 @@ def model() -> Any:
         decoder_attention_heads=2,
         encoder_ffn_dim=16, decoder_ffn_dim=16,
         pad_token_id=0,
-        bos_token_id=START, eos_token_id=EOS, decoder_start_token_id=START, forced_eos_token_id=None,
+        bos_token_id=START,
+        eos_token_id=EOS, decoder_start_token_id=START, forced_eos_token_id=None,
         max_position_embeddings=32, init_std=0.5,
     )  # fmt: skip
     return BartForConditionalGeneration(config).eval()

@@ -77,6 +77,10 @@ def test_lookup_count_and_values_of_whole_keys(items: Any) -> None:
         assert sorted(index.value(r) for r in range(a, b)) == values
         assert sorted(index.values([*key, SEP])) == values
         assert index.count([*key, SEP]) == len(values)
+    for row in range(len(index)):
+        lo_, hi_ = index.key_range(np.array([row]))
+        same = [r for r in range(len(index)) if index.key(r) == index.key(row)]
+        assert (int(lo_[0]), int(hi_[0])) == (same[0], same[-1] + 1)
     assert index.lookup([[99]])[0].tolist() == [-1] and index.values([99]) == []
 
 
