@@ -198,7 +198,8 @@ class DataModule(L.LightningDataModule):
         """Epoch and batch that a resumed run begins with, and what the data looked like."""
         assert self.trainer is not None
         # `processed`, not `ready`: a batch that was begun but not finished must be run again.
-        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.processed
+        progress: Any = self.trainer.fit_loop.epoch_loop.batch_progress.current
+        done = progress.processed
         whole, skip = divmod(done, max(1, int(self.trainer.num_training_batches)))
         epoch = self._batches.epoch if self._batches else 0
         return {"epoch": epoch + whole, "skip": skip, "fingerprint": self.fingerprint()}

@@ -15,7 +15,7 @@ CHINESE = ("Noto Sans CJK SC", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "SimH
 
 
 @functools.cache
-def _style() -> dict[str, Any]:
+def _style() -> Any:
     from matplotlib import font_manager
 
     present = {font.name for font in font_manager.fontManager.ttflist}

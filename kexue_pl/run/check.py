@@ -37,8 +37,8 @@ def secret_keys(keys: list[str]) -> list[str]:
 def check(config: DictConfig) -> None:
     """Raise one ConfigError that lists every mistake of `config`; nothing is built."""
     mistakes = [
-        f"{key}: unknown{suggest(str(key), Root.__annotations__)}"
-        for key in config
+        f"{key}: unknown{suggest(key, Root.__annotations__)}"
+        for key in map(str, config)
         if key not in Root.__annotations__
     ]
     mistakes += list(_walk(config, ""))
@@ -59,7 +59,7 @@ def _walk(node: Any, path: str) -> Iterator[str]:
     if node._get_node("_target_", validate_access=False) is not None:
         yield from _target(node, path)
     for key in node:
-        here = f"{path}.{key}" if path else str(key)
+        here = f"{path}.{key!s}" if path else str(key)
         if secret_keys([here]):
             yield f"{here}: looks like a secret; give it through the environment, not in a config"
         if OmegaConf.is_missing(node, key):
@@ -69,7 +69,7 @@ def _walk(node: Any, path: str) -> Iterator[str]:
 
 
 def _target(node: DictConfig, path: str) -> Iterator[str]:
-    value = node._get_node("_target_", validate_access=False)
+    value: Any = node._get_node("_target_", validate_access=False)
     target = value._value()
     try:
         check_path(target, f"{path}._target_")

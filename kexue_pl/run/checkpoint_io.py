@@ -139,7 +139,7 @@ def read(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
 
 def newest_sound(folder: Path) -> tuple[Path | None, list[str]]:
     """The newest checkpoint of `folder` that verifies, and why newer ones were passed over."""
-    passed = []
+    passed: list[str] = []
     paths = sorted(folder.glob("*.ckpt"), key=lambda p: p.stat().st_mtime_ns, reverse=True)
     for path in paths:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import uuid
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,7 @@ class Wandb(WandbLogger):
 
         folder = Path(save_dir)
         kept = folder / "wandb_id"
-        run_id = kept.read_text().strip() if kept.is_file() else wandb.util.generate_id()
+        run_id = kept.read_text().strip() if kept.is_file() else uuid.uuid4().hex[:8]
         resumed = kept.is_file() and not offline
         super().__init__(
             name=name or folder.name,

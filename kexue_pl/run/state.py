@@ -20,7 +20,8 @@ __all__ = ["RunState", "rng_state", "set_rng_state"]
 
 def rng_state() -> dict[str, Any]:
     """State of the random generators of torch, NumPy and Python, as tensors and primitives."""
-    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    numpy_state: Any = np.random.get_state(legacy=True)
+    name, keys, position, has_gauss, cached = numpy_state
     version, internal, gauss = random.getstate()
     state = {
         "torch": torch.get_rng_state(),

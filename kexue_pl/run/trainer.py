@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import RichModelSummary, RichProgressBar
-from lightning.pytorch.plugins.environments import TorchElasticEnvironment
 from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, Strategy
 
 from kexue_pl.distributed import world_size
@@ -76,13 +76,10 @@ def _devices(accelerator: dict[str, Any], task: Any) -> dict[str, Any]:
     if world_size() == 1:
         devices = accelerator["devices"]
         return chosen | {"devices": 1 if devices in (-1, "-1", "auto") else devices}
-    local = TorchElasticEnvironment()
-    import os
-
-    devices = int(os.environ.get("LOCAL_WORLD_SIZE", local.world_size()))
+    devices = int(os.environ.get("LOCAL_WORLD_SIZE", world_size()))
     return chosen | {
         "devices": devices,
-        "num_nodes": max(1, local.world_size() // devices),
+        "num_nodes": max(1, world_size() // devices),
         "strategy": _strategy(accelerator, task),
     }
 

@@ -69,7 +69,9 @@ def test_no_torch_before_a_run(tmp_path: Path, words: list[str]) -> None:
         "print('cpu', resource.getrusage(resource.RUSAGE_SELF).ru_utime)"
     )
     env = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     shown = done.stdout
     assert "matching" in shown
@@ -91,7 +93,7 @@ def test_a_run_leaves_what_it_promises(tmp_path: Path) -> None:
     assert (run / "checkpoints" / "last.ckpt").is_file()
     assert (run / "config_resolved.yaml").is_file()
     assert list((run / "plots").glob("*.png"))
-    rows = list(csv.DictReader(open(run / "metrics.csv", newline="")))
+    rows = list(csv.DictReader((run / "metrics.csv").read_text().splitlines()))
     assert {"train/loss", "val/loss", "test/loss", "lr-AdamW/pg1"} <= set(rows[0])
     assert "test/loss" in done.out
     log = (run / "train.log").read_text().splitlines()
@@ -99,13 +101,19 @@ def test_a_run_leaves_what_it_promises(tmp_path: Path) -> None:
 
 
 def test_two_ranks_equal_one_process(tmp_path: Path) -> None:
-    one = train(*tiny("paths.output_dir=one", "task.dropout=0", "trainer.max_epochs=2"), cwd=tmp_path)
+    one = train(
+        *tiny("paths.output_dir=one", "task.dropout=0", "trainer.max_epochs=2"), cwd=tmp_path
+    )
     two = train(
-        *tiny("paths.output_dir=two", "task.dropout=0", "trainer.max_epochs=2", "accelerator=ddp_cpu"),
+        *tiny(
+            "paths.output_dir=two", "task.dropout=0", "trainer.max_epochs=2", "accelerator=ddp_cpu"
+        ),
         cwd=tmp_path,
     )
     assert one.code == two.code == 0, two.err
-    metrics = [json.loads((tmp_path / n / "summary.json").read_text())["metrics"] for n in ("one", "two")]
+    metrics = [
+        json.loads((tmp_path / n / "summary.json").read_text())["metrics"] for n in ("one", "two")
+    ]
     for name in ("val/loss", "test/loss"):
         assert metrics[0][name] == pytest.approx(metrics[1][name], abs=1e-6)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["one", "two"]
@@ -122,7 +130,9 @@ def test_a_sweep_of_two_ranks(tmp_path: Path) -> None:
     assert done.code == 0, done.err
     jobs = sorted(p for p in (tmp_path / "sweep").iterdir() if p.is_dir())
     assert len(jobs) == 4
-    assert all(json.loads((job / "summary.json").read_text())["status"] == "completed" for job in jobs)
+    assert all(
+        json.loads((job / "summary.json").read_text())["status"] == "completed" for job in jobs
+    )
     assert all(len(list((job / "wandb").glob("offline-run-*"))) == 1 for job in jobs)
     table = (tmp_path / "sweep" / "report.md").read_text()
     assert "optimizer.lr=0.001" in table and "optimizer.lr=0.01" in table
@@ -139,7 +149,8 @@ def test_a_failed_job_does_not_stop_the_sweep(tmp_path: Path) -> None:
     assert done.code == 1
     assert "at least 1" in done.err
     states = [
-        json.loads(path.read_text())["status"] for path in (tmp_path / "sweep").rglob("summary.json")
+        json.loads(path.read_text())["status"]
+        for path in (tmp_path / "sweep").rglob("summary.json")
     ]
     assert states.count("completed") == 2
 
@@ -156,7 +167,8 @@ def test_a_completed_job_is_not_run_again(tmp_path: Path) -> None:
 
 def test_nan_stops_the_run_with_the_rows(tmp_path: Path) -> None:
     done = train(
-        *tiny("paths.output_dir=run", "data.nan_row=7", "callbacks.nonfinite_guard.limit=1"), cwd=tmp_path
+        *tiny("paths.output_dir=run", "data.nan_row=7", "callbacks.nonfinite_guard.limit=1"),
+        cwd=tmp_path,
     )
     assert done.code == 1
     assert "NaN or infinite" in done.err
@@ -176,10 +188,27 @@ def test_a_nan_row_is_skipped_by_all_ranks(tmp_path: Path, accelerator: str) -> 
 
 
 def test_started_by_torchrun(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+    ]
     command += [str(ROOT / "train.py")]
-    env = os.environ | {"OMP_NUM_THREADS": "1", "KEXUE_PL_ALLOW_TARGETS": "tests", "PYTHONPATH": str(ROOT)}
-    words = ["task=matching", "model=static", "debug=limit", "accelerator=ddp_cpu", "paths.output_dir=run"]
+    env = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "KEXUE_PL_ALLOW_TARGETS": "tests",
+        "PYTHONPATH": str(ROOT),
+    }
+    words = [
+        "task=matching",
+        "model=static",
+        "debug=limit",
+        "accelerator=ddp_cpu",
+        "paths.output_dir=run",
+    ]
     done = subprocess.run(
         [*command, *words], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=200
     )

@@ -14,6 +14,13 @@ from tests.support.runs import weights_digest
 SETTINGS = ("callbacks.last.every_n_train_steps=1", "trainer.max_epochs=6")
 
 
+PAUSE = "+callbacks.pause._target_=tests.support.tiny.Pause"
+
+
+def lines(path: Path) -> int:
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
 def last(folder: Path) -> str:
     return weights_digest(folder / "checkpoints" / "last.ckpt")
 
@@ -54,9 +61,9 @@ def test_resumed_run_ends_bitwise_equal(
     expected = uninterrupted(whole, tmp_path, *extra)
     folder = tmp_path / "cut"
     pause = {"KEXUE_PL_TEST_PAUSE": "0.02"}
-    arguments = tiny(*SETTINGS, *extra, f"paths.output_dir={folder}", "+callbacks.pause._target_=tests.support.tiny.Pause")
+    arguments = tiny(*SETTINGS, *extra, f"paths.output_dir={folder}", PAUSE)
     command = Command(*arguments, cwd=tmp_path, env=pause)
-    until(lambda: len((folder / "metrics.csv").read_text().splitlines()) > 3 if (folder / "metrics.csv").exists() else False)
+    until(lambda: lines(folder / "metrics.csv") > 3)
     command.send(number)
     done = command.wait()
     assert done.code == (-9 if number == signal.SIGKILL else 143), done.err
@@ -72,7 +79,7 @@ def test_two_ranks_killed_and_resumed(tmp_path: Path) -> None:
     extra = ("accelerator=ddp_cpu",)
     expected = uninterrupted({}, tmp_path, *extra)
     folder = tmp_path / "cut"
-    arguments = tiny(*SETTINGS, *extra, f"paths.output_dir={folder}", "+callbacks.pause._target_=tests.support.tiny.Pause")
+    arguments = tiny(*SETTINGS, *extra, f"paths.output_dir={folder}", PAUSE)
     command = Command(*arguments, cwd=tmp_path, env={"KEXUE_PL_TEST_PAUSE": "0.05"})
     until(lambda: (folder / "checkpoints" / "last.ckpt").exists())
     command.send(signal.SIGTERM)
@@ -86,7 +93,9 @@ def test_other_settings_are_named(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     first = train(*tiny(f"paths.output_dir={folder}", "trainer.max_epochs=1"), cwd=tmp_path)
     assert first.code == 0, first.err
-    again = train(*tiny(f"paths.output_dir={folder}", "resume=auto", "optimizer.lr=0.5"), cwd=tmp_path)
+    again = train(
+        *tiny(f"paths.output_dir={folder}", "resume=auto", "optimizer.lr=0.5"), cwd=tmp_path
+    )
     assert again.code == 1
     assert "optimizer.lr: 0.5, but last.ckpt was trained with" in again.err
 

@@ -60,7 +60,9 @@ def test_positional_arguments_are_refused() -> None:
         build({"_target_": "torch.nn.Linear", "_args_": [1, 2]})
 
 
-def test_nothing_is_imported_for_an_unknown_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_imported_for_an_unknown_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "evil_module.py").write_text("raise SystemExit('imported')")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ConfigError):
@@ -71,7 +73,9 @@ def test_nothing_is_imported_for_an_unknown_root(tmp_path: Path, monkeypatch: py
 def test_known_kinds_are_built() -> None:
     optimizer = build({"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.5})
     assert optimizer.keywords == {"lr": 0.5}
-    assert build({"_target_": "torch.nn.Linear", "in_features": 2, "out_features": 3}).weight.shape == (3, 2)
+    assert build(
+        {"_target_": "torch.nn.Linear", "in_features": 2, "out_features": 3}
+    ).weight.shape == (3, 2)
 
 
 def test_own_packages_by_the_environment_only(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,9 @@ class Done:
     err: str
 
 
-def _enter(entry: str, arguments: list[str], cwd: str, env: dict[str, str], files: list[str]) -> None:
+def _enter(
+    entry: str, arguments: list[str], cwd: str, env: dict[str, str], files: list[str]
+) -> None:
     import importlib
 
     os.chdir(cwd)
@@ -50,7 +52,11 @@ class Command:
     """A command that was started; `wait` gives its outcome."""
 
     def __init__(
-        self, *arguments: str, cwd: Path, env: dict[str, str] | None = None, entry: str = "kexue_pl.cli.main"
+        self,
+        *arguments: str,
+        cwd: Path,
+        env: dict[str, str] | None = None,
+        entry: str = "kexue_pl.cli.main",
     ) -> None:
         self.folder = tempfile.mkdtemp()
         self.files = [f"{self.folder}/out", f"{self.folder}/err"]
