@@ -40,6 +40,7 @@ def _enter(
         os.dup2(descriptor, number)
     sys.stdout = os.fdopen(os.dup(1), "w", buffering=1)
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    sys.path[:0] = [p for p in os.environ["PYTHONPATH"].split(os.pathsep) if p not in sys.path]
     sys.argv = [str(ROOT / "train.py"), *arguments]
     # A process group of its own, so that a signal reaches what it started too.
     os.setsid()
