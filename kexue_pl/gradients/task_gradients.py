@@ -1,0 +1,217 @@
+"""Exact gradients of every task with respect to the shared parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from kexue_pl.balancers.base import Balancer
+from kexue_pl.distributed import world_size
+from kexue_pl.gradients.fan_out import FanOut
+from kexue_pl.gradients.gram import gram_matrix
+from kexue_pl.gradients.losses import GlobalLosses, global_losses
+from kexue_pl.gradients.ranks import same_on_ranks, sum_ranks
+
+
+def task_gradients(
+    losses: Sequence[Tensor | None],
+    parameters: Sequence[nn.Parameter],
+    *,
+    own: Sequence[Sequence[nn.Parameter]] | None = None,
+    counts: Sequence[float] | None = None,
+    fan: FanOut | None = None,
+    chunk: int = 1,
+    scale: float = 1.0,
+) -> TaskGradients:
+    r"""Per-task gradients of the joint batch, reduced over ranks.
+
+    .. math:: J_t = \frac1W \sum_r \nabla_\theta L_{rt}, \qquad G = J J^\top
+
+    ``torch.autograd.grad`` fires no data-parallel hook, so the gradients are reduced here, whenever
+    there is more than one rank; afterwards write them with :meth:`TaskGradients.assign` and step.
+    With ``fan`` (of the encoding between trunk and heads) the heads run backward once and the trunk
+    T times; without it every loss runs backward through everything.
+
+    Args:
+        losses: T scalars; None where this rank's batch has nothing for the task.
+        parameters: the shared parameters; P numbers in all.
+        own: T lists of task-specific parameters, whose gradients are wanted as well.
+        counts: T local numbers of examples; None for equal batches.
+        fan: the fan-out whose views the losses were computed from.
+        chunk: with ``fan``, tasks that go through the trunk in one batched product; more is faster on
+            accelerators and multiplies the memory of the trunk's backward.
+        scale: the loss scale of a gradient scaler; rows are scaled, the Gram is not.
+
+    Raises:
+        ValueError: no shared parameter, or ``chunk`` < 1.
+
+    >>> w = nn.Parameter(torch.tensor([1.0, 1.0]))
+    >>> out = task_gradients([w[0] * 3, w.sum()], [w])
+    >>> out.matrix.tolist(), out.gram.tolist()
+    ([[3.0, 0.0], [1.0, 1.0]], [[9.0, 3.0], [3.0, 2.0]])
+    """
+    shared = [p for p in parameters if p.requires_grad]
+    if not shared or chunk < 1:
+        raise ValueError(
+            f"task_gradients needs trainable parameters ({len(shared)}), chunk {chunk} >= 1"
+        )
+    heads = [[p for p in group if p.requires_grad] for group in own or [[] for _ in losses]]
+    reduced = global_losses(losses, counts)
+    terms = [None if t is None else t * scale if scale != 1 else t for t in reduced.terms]
+    if fan is None:
+        matrix, mine = _whole(terms, shared, heads)
+    else:
+        matrix, mine = _split(terms, shared, heads, fan, chunk)
+    # The condition is the number of ranks alone: a factor of 1 or a loss scale must not skip it.
+    if world_size() > 1:
+        matrix = sum_ranks(matrix) / world_size()
+        mine = [[sum_ranks(g) / world_size() for g in group] for group in mine]
+    return TaskGradients(shared, heads, matrix, mine, reduced, scale)
+
+
+class TaskGradients:
+    """Gradients of T tasks on the joint batch.
+
+    Attributes:
+        parameters: the shared parameters.
+        matrix: (T, P) their gradients, times ``scale``.
+        gram: (T, T) float64, not scaled, identical on all ranks.
+        losses: (T,) losses over all ranks; NaN where absent.
+    """
+
+    def __init__(
+        self,
+        parameters: list[nn.Parameter],
+        heads: list[list[nn.Parameter]],
+        matrix: Tensor,
+        mine: list[list[Tensor]],
+        reduced: GlobalLosses,
+        scale: float,
+    ) -> None:
+        self.parameters, self.heads, self.matrix, self._mine = parameters, heads, matrix, mine
+        self.losses, self.scale = reduced.values, scale
+        self.gram = same_on_ranks(gram_matrix(matrix)) / scale**2
+
+    def combine(self, rule: Balancer) -> tuple[Tensor, Tensor | None]:
+        """The rule's update (P,), times ``scale``, and its weights (None without any).
+
+        >>> from kexue_pl.balancers import MGDA
+        >>> w = nn.Parameter(torch.tensor([1.0, 1.0]))
+        >>> update, weights = task_gradients([w[0], 2 * w[1]], [w]).combine(MGDA())
+        >>> [round(x, 4) for x in update.tolist()], weights.round(decimals=4).tolist()
+        ([0.8, 0.4], [0.8, 0.2])
+        """
+        if rule.needs_matrix:
+            live = self.losses.isfinite()
+            live = live if bool(live.any()) else ~live
+            return rule.combine(self.matrix[live.to(self.matrix.device)], self.losses), None
+        weights = rule.weights(self.gram, self.losses)
+        values = weights.tolist() if bool(weights.isfinite().all()) else [1.0] * len(weights)
+        update = torch.zeros_like(self.matrix[0])
+        for row, value in zip(self.matrix, values):
+            if value != 0:
+                update.add_(row, alpha=value)
+        return update, weights
+
+    def assign(self, update: Tensor, head_weights: Sequence[float] | None = None) -> None:
+        """Write the update into ``.grad`` of the shared parameters, and the heads' own gradients.
+
+        Args:
+            update: (P,) for the shared parameters.
+            head_weights: T factors of the heads' gradients; None for 1. A head whose task is absent
+                or quarantined gets None, so no optimizer moves it.
+        """
+        start = 0
+        for p in self.parameters:
+            p.grad = update[start : start + p.numel()].view_as(p).to(p.dtype).clone()
+            start += p.numel()
+        finite = self.losses.isfinite() & self.gram.diagonal().cpu().isfinite()
+        passes = not bool(finite.any())
+        for t, (group, grads) in enumerate(zip(self.heads, self._mine)):
+            factor = 1.0 if head_weights is None else head_weights[t]
+            for p, g in zip(group, grads):
+                p.grad = (g if factor == 1 else g * factor) if bool(finite[t]) or passes else None
+
+
+def _whole(
+    terms: Sequence[Tensor | None], shared: list[nn.Parameter], heads: list[list[nn.Parameter]]
+) -> tuple[Tensor, list[list[Tensor]]]:
+    """Every loss backward through heads and trunk."""
+    matrix = shared[0].new_zeros(len(terms), sum(p.numel() for p in shared))
+    mine = []
+    for t, term in enumerate(terms):
+        found: Sequence[Tensor | None] = [None] * (len(shared) + len(heads[t]))
+        if term is not None:
+            found = torch.autograd.grad(
+                term, [*shared, *heads[t]], retain_graph=True, allow_unused=True
+            )
+        _fill(matrix[t], found[: len(shared)], shared)
+        mine.append(_dense(found[len(shared) :], heads[t]))
+    return matrix, mine
+
+
+def _split(
+    terms: Sequence[Tensor | None],
+    shared: list[nn.Parameter],
+    heads: list[list[nn.Parameter]],
+    fan: FanOut,
+    chunk: int,
+) -> tuple[Tensor, list[list[Tensor]]]:
+    """The heads once, then the trunk for every task."""
+    matrix = shared[0].new_zeros(len(terms), sum(p.numel() for p in shared))
+    present = [t for t, term in enumerate(terms) if term is not None]
+    if not present:
+        return matrix, [_dense([None] * len(group), group) for group in heads]
+    flat = [p for group in heads for p in group]
+    total = torch.stack([term for term in terms if term is not None]).sum()
+    found: Sequence[Tensor | None] = torch.autograd.grad(
+        total, [*fan.views, *flat], allow_unused=True
+    )
+    mine, start = [], len(fan.views)
+    for group in heads:
+        mine.append(_dense(found[start : start + len(group)], group))
+        start += len(group)
+    deltas = _dense(found[: len(fan.views)], fan.views)
+    for first in range(0, len(present), chunk):
+        block = present[first : first + chunk]
+        last = first + chunk >= len(present)
+        _trunk(matrix, block, shared, fan.encoding, deltas, retain=not last)
+    return matrix, mine
+
+
+def _trunk(
+    matrix: Tensor,
+    block: list[int],
+    shared: list[nn.Parameter],
+    encoding: Tensor,
+    deltas: list[Tensor],
+    *,
+    retain: bool,
+) -> None:
+    """Fill the rows of ``block`` by one (batched) vector-Jacobian product through the trunk."""
+    if len(block) == 1:
+        found = torch.autograd.grad(
+            encoding, shared, deltas[block[0]], retain_graph=retain, allow_unused=True
+        )
+        _fill(matrix[block[0]], found, shared)
+        return
+    stacked = torch.stack([deltas[t] for t in block])
+    many = torch.autograd.grad(
+        encoding, shared, stacked, retain_graph=retain, allow_unused=True, is_grads_batched=True
+    )
+    for i, t in enumerate(block):
+        _fill(matrix[t], [None if g is None else g[i] for g in many], shared)
+
+
+def _fill(row: Tensor, found: Sequence[Tensor | None], shared: list[nn.Parameter]) -> None:
+    start = 0
+    for p, g in zip(shared, found):
+        if g is not None:
+            row[start : start + p.numel()] = g.reshape(-1)
+        start += p.numel()
+
+
+def _dense(found: Sequence[Tensor | None], like: Sequence[Tensor]) -> list[Tensor]:
+    return [torch.zeros_like(p) if g is None else g.detach() for g, p in zip(found, like)]
