@@ -1,0 +1,75 @@
+"""Pearson correlation in float64."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+from kexue_pl.metrics.checks import paired
+
+__all__ = ["Pearson", "pearson"]
+
+_LOG = logging.getLogger(__name__)
+
+
+def pearson(x: Any, y: Any) -> float:
+    """Linear correlation of two vectors, in float64.
+
+        r = <x - mean x, y - mean y> / (||x - mean x|| ||y - mean y||)
+
+    Args:
+        x, y: (N,) numbers without NaN.
+
+    Returns:
+        r within -1..1; NaN, with a warning that names the side, where a side is constant or N < 2.
+
+    >>> round(pearson([1, 2, 3], [2, 4, 7]), 6)  # 5 / sqrt(2 * 38 / 3)
+    0.993399
+    """
+    a, b = paired("pearson", x, y)
+    return correlation("pearson", a.double(), b.double())
+
+
+def correlation(name: str, a: Tensor, b: Tensor) -> float:
+    """Pearson correlation of two float64 vectors."""
+    for side, values in (("first", a), ("second", b)):
+        if len(values) < 2 or bool(values.min() == values.max()):
+            _LOG.warning("%s: the %s argument (%d rows) is constant", name, side, len(values))
+            return float("nan")
+    a, b = a - a.mean(), b - b.mean()
+    return max(-1.0, min(1.0, float(a @ b / (a.norm() * b.norm()))))
+
+
+class Pearson(Metric):
+    """`pearson` of all pairs seen by all ranks.
+
+    >>> import torch
+    >>> metric = Pearson()
+    >>> metric.update(torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0]))
+    >>> round(metric.compute(), 6)
+    1.0
+    """
+
+    full_state_update = False
+    is_differentiable = False
+    higher_is_better = True
+    x: list[Tensor]
+    y: list[Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("x", [], dist_reduce_fx="cat")
+        self.add_state("y", [], dist_reduce_fx="cat")
+
+    def update(self, x: Tensor, y: Tensor) -> None:
+        """Add two vectors (B,); kept in float32."""
+        self.x.append(x.detach().float())
+        self.y.append(y.detach().float())
+
+    def compute(self) -> float:
+        """The correlation of all rows."""
+        return pearson(dim_zero_cat(self.x), dim_zero_cat(self.y))
