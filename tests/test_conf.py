@@ -73,7 +73,9 @@ def test_option_composes_and_is_right(group: str, name: str) -> None:
 def _task_of(group: str, name: str) -> str:
     """A task with which an option makes sense."""
     for task in options("task"):
-        for line in yaml.safe_load((config_dir() / "task" / f"{task}.yaml").read_text())["defaults"]:
+        for line in yaml.safe_load((config_dir() / "task" / f"{task}.yaml").read_text())[
+            "defaults"
+        ]:
             if line.get(f"override /{group}") == name:
                 return task
     return {"balancer": "multitask"}.get(group, "matching")

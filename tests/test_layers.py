@@ -76,5 +76,7 @@ def test_pure_layers_load_no_framework(layer: str) -> None:
         "heavy = {'lightning', 'hydra', 'wandb', 'datasets', 'matplotlib'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent
+    )
     assert done.returncode == 0, done.stderr

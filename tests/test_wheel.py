@@ -26,7 +26,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_wheel_holds_settings_and_data(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert {"kexue_pl/conf/train.yaml", "kexue_pl/py.typed", "kexue_pl/conf/loss/cosent.yaml"} <= names
+    assert {
+        "kexue_pl/conf/train.yaml",
+        "kexue_pl/py.typed",
+        "kexue_pl/conf/loss/cosent.yaml",
+    } <= names
     assert any(name.startswith("kexue_pl/data/world/") and name.endswith(".tsv") for name in names)
     assert not any("tests/" in name or name.endswith(".ckpt") for name in names)
 
@@ -39,11 +43,18 @@ def test_wheel_trains_from_another_folder(wheel: Path, tmp_path: Path) -> None:
     # Dependencies come from the environment of the tests; our package only from the wheel.
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     pip = [sys.executable, "-m", "pip", "--python", str(home / "bin" / "python"), "install", "-q"]
-    done = subprocess.run([*pip, "--no-deps", "--no-index", str(wheel)], capture_output=True, text=True)
+    done = subprocess.run(
+        [*pip, "--no-deps", "--no-index", str(wheel)], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    env = {"PATH": "/usr/bin:/bin", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "HOME": str(tmp_path)}
+    env = {
+        "PATH": "/usr/bin:/bin",
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+        "HOME": str(tmp_path),
+    }
     words = ["task=matching", "debug=fdr", "paths.output_dir=run"]
     done = subprocess.run(
         [str(home / "bin" / "kexue-train"), *words],
