@@ -10,6 +10,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from kexue_pl.report.figures import COLORS, new_figure, save
+from kexue_pl.report.page import write_page
 from kexue_pl.run.files import read_json, write_text
 from kexue_pl.run.launch import flatten
 
@@ -94,7 +95,7 @@ def _cell(value: Any) -> str:
 
 
 def report(folder: Path, shown: int = 8) -> list[dict[str, Any]]:
-    """Print the table of the runs below `folder`; write report.md, report.csv and report.png there."""
+    """Print the table of the runs below `folder`; write report.md, .csv, .png and .html there."""
     from rich.console import Console
     from rich.table import Table
 
@@ -112,6 +113,8 @@ def report(folder: Path, shown: int = 8) -> list[dict[str, Any]]:
     write_text(folder / "report.md", "\n".join(lines) + "\n")
     _write_csv(folder / "report.csv", rows, columns)
     _plot(folder / "report.png", rows)
+    cells = [[_cell(row.get(column, "")) for column in columns] for row in rows]
+    write_page(folder, cells, columns)
     return rows
 
 
@@ -142,10 +145,6 @@ def _plot(path: Path, rows: list[dict[str, Any]]) -> None:
         places = range(len(rows))
         axis.barh(list(places), [m for m, _ in cells], xerr=spreads, color=COLORS[0], alpha=0.85)
         axis.set(title=name, yticks=list(places))
-        axis.set_yticklabels(
-            [row["run"][:48] for row in rows]
-            if axis is (axes if len(metrics) == 1 else axes[0])
-            else []
-        )
+        axis.set_yticklabels([row["run"][:48] for row in rows] if name == metrics[0] else [])
         axis.invert_yaxis()
     save(figure, path)
