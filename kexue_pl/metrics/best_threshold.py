@@ -6,12 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
 from kexue_pl.metrics.checks import binary_labels, paired, working_dtype
 
-__all__ = ["BestThreshold", "at_threshold", "best_threshold"]
+__all__ = ["at_threshold", "best_threshold"]
 
 
 def best_threshold(
@@ -134,38 +132,3 @@ def at_threshold(
         "recall": hits / max(1, total),
         "mcc": float(_matthews(tp, k, total, n)),
     }
-
-
-class BestThreshold(Metric):
-    """`best_threshold` of all pairs seen by all ranks; scores are compared in float32.
-
-    Args:
-        positive_from: first grade that counts as positive; None takes labels 0/1.
-
-    >>> metric = BestThreshold()
-    >>> metric.update(torch.tensor([0.9, 0.2]), torch.tensor([1, 0]))
-    >>> metric.compute()["accuracy"]
-    1.0
-    """
-
-    full_state_update = False
-    is_differentiable = False
-    scores: list[Tensor]
-    labels: list[Tensor]
-
-    def __init__(self, *, positive_from: float | None = None) -> None:
-        super().__init__()
-        self.positive_from = positive_from
-        self.add_state("scores", [], dist_reduce_fx="cat")
-        self.add_state("labels", [], dist_reduce_fx="cat")
-
-    def update(self, scores: Tensor, labels: Tensor) -> None:
-        """Add scores (B,) and labels (B,)."""
-        # One dtype for both: a rank that saw nothing sends an empty float32 tensor.
-        self.scores.append(scores.detach().float())
-        self.labels.append(labels.detach().float())
-
-    def compute(self) -> dict[str, float]:
-        """The figures of `best_threshold`."""
-        scores, labels = dim_zero_cat(self.scores), dim_zero_cat(self.labels)
-        return best_threshold(scores, labels, positive_from=self.positive_from)

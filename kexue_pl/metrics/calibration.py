@@ -6,15 +6,18 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from kexue_pl.metrics.checks import binary_labels, paired
 
-__all__ = ["Calibration", "calibration_curve", "expected_calibration_error"]
+__all__ = ["calibration_curve", "expected_calibration_error"]
 
 
-def _histogram(probabilities: Any, labels: Any, bins: int) -> Tensor:
-    """(3, bins) float64: number of rows, sum of probabilities and positives, by equal-width bin."""
+def histogram(probabilities: Any, labels: Any, bins: int) -> Tensor:
+    """(3, bins) float64: number of rows, sum of probabilities and positives, by equal-width bin.
+
+    >>> histogram([0.25, 0.75], [0, 1], 2).tolist()
+    [[1.0, 1.0], [0.25, 0.75], [0.0, 1.0]]
+    """
     p, y = paired("calibration", probabilities, labels)
     p = p.double()
     if len(p) and not bool(((p >= 0) & (p <= 1)).all()):
@@ -29,7 +32,8 @@ def _histogram(probabilities: Any, labels: Any, bins: int) -> Tensor:
     return sums
 
 
-def _error(sums: Tensor) -> Tensor:
+def calibration_error(sums: Tensor) -> Tensor:
+    """The expected calibration error from the sums of `histogram`."""
     return (sums[1] - sums[2]).abs().sum() / sums[0].sum()
 
 
@@ -42,7 +46,7 @@ def calibration_curve(probabilities: Any, labels: Any, *, bins: int = 15) -> Ten
     >>> calibration_curve([0.25, 0.25, 0.75], [0, 1, 1], bins=2).tolist()
     [[0.25, 0.75], [0.5, 1.0], [2.0, 1.0]]
     """
-    sums = _histogram(probabilities, labels, bins)
+    sums = histogram(probabilities, labels, bins)
     count, p, positive = sums[:, sums[0] > 0]
     return torch.stack([p / count, positive / count, count])
 
@@ -60,39 +64,4 @@ def expected_calibration_error(probabilities: Any, labels: Any, *, bins: int = 1
     >>> expected_calibration_error([0.25, 0.25, 0.75], [0, 1, 1], bins=2)  # (0.5 + 0.25) / 3
     0.25
     """
-    return float(_error(_histogram(probabilities, labels, bins)))
-
-
-class Calibration(Metric):
-    """Expected calibration error and its curve over the pairs of all ranks.
-
-    Args:
-        bins: number of equal-width bins.
-
-    >>> metric = Calibration(bins=2)
-    >>> metric.update(torch.tensor([0.25, 0.25, 0.75]), torch.tensor([0, 1, 1]))
-    >>> metric.compute()["ece"].item()
-    0.25
-    """
-
-    full_state_update = False
-    is_differentiable = False
-    higher_is_better = False
-    sums: Tensor
-
-    def __init__(self, *, bins: int = 15) -> None:
-        super().__init__()
-        if bins < 1:
-            raise ValueError(f"Calibration: bins={bins}; must be at least 1")
-        self.bins = bins
-        self.add_state("sums", torch.zeros(3, bins), dist_reduce_fx="sum")
-
-    def update(self, probabilities: Tensor, labels: Tensor) -> None:
-        """Add probabilities (B,) within 0..1 and labels (B,) 0/1."""
-        self.sums += _histogram(probabilities, labels, self.bins).to(self.sums)
-
-    def compute(self) -> dict[str, Tensor]:
-        """`ece` and, for each filled bin, `confidence`, `frequency` and `count`."""
-        count, p, positive = self.sums[:, self.sums[0] > 0]
-        curve = {"confidence": p / count, "frequency": positive / count, "count": count}
-        return {"ece": _error(self.sums), **curve}
+    return float(calibration_error(histogram(probabilities, labels, bins)))

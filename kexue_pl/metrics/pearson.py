@@ -6,12 +6,10 @@ import logging
 from typing import Any
 
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
 from kexue_pl.metrics.checks import paired
 
-__all__ = ["Pearson", "pearson"]
+__all__ = ["pearson"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -42,34 +40,3 @@ def correlation(name: str, a: Tensor, b: Tensor) -> float:
             return float("nan")
     a, b = a - a.mean(), b - b.mean()
     return max(-1.0, min(1.0, float(a @ b / (a.norm() * b.norm()))))
-
-
-class Pearson(Metric):
-    """`pearson` of all pairs seen by all ranks.
-
-    >>> import torch
-    >>> metric = Pearson()
-    >>> metric.update(torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0]))
-    >>> round(metric.compute(), 6)
-    1.0
-    """
-
-    full_state_update = False
-    is_differentiable = False
-    higher_is_better = True
-    x: list[Tensor]
-    y: list[Tensor]
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("x", [], dist_reduce_fx="cat")
-        self.add_state("y", [], dist_reduce_fx="cat")
-
-    def update(self, x: Tensor, y: Tensor) -> None:
-        """Add two vectors (B,); kept in float32."""
-        self.x.append(x.detach().float())
-        self.y.append(y.detach().float())
-
-    def compute(self) -> float:
-        """The correlation of all rows."""
-        return pearson(dim_zero_cat(self.x), dim_zero_cat(self.y))

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
-__all__ = ["Retrieval", "ndcg_at", "ranked", "recall_at", "reciprocal_rank_at"]
+__all__ = ["ndcg_at", "ranked", "recall_at", "reciprocal_rank_at"]
 
 
 def ranked(scores: Tensor, relevance: Tensor) -> Tensor:
@@ -75,45 +72,3 @@ def ndcg_at(gains: Tensor, k: int) -> Tensor:
     ranks = torch.arange(1, gains.shape[1] + 1, dtype=torch.float64)
     discount = 1 / torch.log2(ranks + 1)
     return (gains * discount)[:, :k].sum(1) / (ideal * discount)[:, :k].sum(1)
-
-
-class Retrieval(Metric):
-    """Mean recall@k, MRR@k and NDCG@k over the queries of all ranks.
-
-    Args:
-        ks: cut-offs of recall; MRR and NDCG take the largest.
-
-    >>> metric = Retrieval(ks=(1, 2))
-    >>> metric.update(torch.tensor([[0.1, 0.9]]), torch.tensor([[1, 0]]))
-    >>> {name: round(float(value), 3) for name, value in metric.compute().items()}
-    {'recall@1': 0.0, 'recall@2': 1.0, 'mrr@2': 0.5, 'ndcg@2': 0.631}
-    """
-
-    full_state_update = False
-    is_differentiable = False
-    higher_is_better = True
-    sums: Tensor
-    queries: Tensor
-
-    def __init__(self, ks: Sequence[int] = (1, 5, 10)) -> None:
-        super().__init__()
-        if not ks or min(ks) < 1:
-            raise ValueError(f"Retrieval: ks={list(ks)}; give cut-offs of at least 1")
-        self.ks = sorted(set(ks))
-        zeros = torch.zeros(len(self.ks) + 2)
-        self.add_state("sums", zeros, dist_reduce_fx="sum")
-        self.add_state("queries", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
-
-    def update(self, scores: Tensor, relevance: Tensor) -> None:
-        """Add queries: scores (Q, N) and gains (Q, N)."""
-        gains, top = ranked(scores.detach(), relevance), self.ks[-1]
-        columns = [recall_at(gains, k) for k in self.ks]
-        columns += [reciprocal_rank_at(gains, top), ndcg_at(gains, top)]
-        self.sums += torch.stack([column.sum() for column in columns]).to(self.sums)
-        self.queries += len(gains)
-
-    def compute(self) -> dict[str, Tensor]:
-        """Means over queries, by name."""
-        top = self.ks[-1]
-        names = [*(f"recall@{k}" for k in self.ks), f"mrr@{top}", f"ndcg@{top}"]
-        return dict(zip(names, self.sums / self.queries))

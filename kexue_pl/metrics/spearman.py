@@ -6,12 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics.utilities import dim_zero_cat
 
 from kexue_pl.metrics.checks import paired
-from kexue_pl.metrics.pearson import Pearson, correlation
+from kexue_pl.metrics.pearson import correlation
 
-__all__ = ["Spearman", "mean_ranks", "spearman"]
+__all__ = ["mean_ranks", "spearman"]
 
 
 def mean_ranks(x: Tensor) -> Tensor:
@@ -48,17 +47,3 @@ def spearman(x: Any, y: Any) -> float:
     """
     a, b = paired("spearman", x, y)
     return correlation("spearman", mean_ranks(a), mean_ranks(b))
-
-
-class Spearman(Pearson):
-    """`spearman` of all pairs seen by all ranks.
-
-    >>> metric = Spearman()
-    >>> metric.update(torch.tensor([1.0, 5.0]), torch.tensor([3.0, 4.0]))
-    >>> round(metric.compute(), 6)
-    1.0
-    """
-
-    def compute(self) -> float:
-        """The rank correlation of all rows."""
-        return spearman(dim_zero_cat(self.x), dim_zero_cat(self.y))

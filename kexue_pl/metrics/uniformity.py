@@ -5,10 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
-__all__ = ["Uniformity", "uniformity"]
+__all__ = ["uniformity"]
 
 _BLOCK = 1024  # rows compared at a time
 
@@ -37,44 +35,3 @@ def uniformity(embeddings: Tensor, *, t: float = 2.0) -> Tensor:
         blocks.append(torch.logsumexp(potential.masked_fill(~above, -torch.inf).flatten(), 0))
     pairs = n * (n - 1) / 2
     return torch.logsumexp(torch.stack(blocks), 0) - torch.tensor(pairs, dtype=x.dtype).log()
-
-
-class Uniformity(Metric):
-    """`uniformity` of the embeddings of all ranks.
-
-    Args:
-        t: inverse width of the potential.
-        max_rows: rows that each rank keeps, the first ones; the cost is quadratic.
-
-    >>> metric = Uniformity()
-    >>> metric.update(torch.eye(2))
-    >>> round(metric.compute().item(), 6)
-    -4.0
-    """
-
-    full_state_update = False
-    is_differentiable = False
-    higher_is_better = False
-    values: list[Tensor]
-    width: Tensor
-
-    def __init__(self, *, t: float = 2.0, max_rows: int = 4096) -> None:
-        super().__init__()
-        if max_rows < 2:
-            raise ValueError(f"Uniformity: max_rows={max_rows}; must be at least 2")
-        self.t, self.max_rows = t, max_rows
-        # Flat, since a rank that saw nothing sends an empty vector.
-        self.add_state("values", [], dist_reduce_fx="cat")
-        self.add_state("width", torch.zeros((), dtype=torch.long), dist_reduce_fx="max")
-
-    def update(self, embeddings: Tensor) -> None:
-        """Add rows (B, H) up to the limit."""
-        width = embeddings.shape[1]
-        room = self.max_rows - sum(len(part) for part in self.values) // width
-        self.values.append(embeddings.detach()[: max(0, room)].float().flatten())
-        self.width.fill_(width)
-
-    def compute(self) -> Tensor:
-        """The uniformity of the rows kept."""
-        rows = dim_zero_cat(self.values).view(-1, max(1, int(self.width)))
-        return uniformity(rows, t=self.t)
