@@ -1,0 +1,109 @@
+"""Per-coordinate passes of the EG step size, in blocks that stay in the processor's cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from kexue_pl.optim.alignment import Sums
+
+# 64k float32 elements: two operands and a scratch block fit a level-2 cache; larger is slower.
+BLOCK = 65536
+# A raw product has no natural size: one step changes a gain or a scale by at most a factor e.
+MAX_EXPONENT = 1.0
+
+
+def blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Views of equally shaped tensors, cut alike: small on a CPU, whole on other devices.
+
+    Example:
+        >>> [len(a) for a, in blocks(torch.zeros(BLOCK + 1))]
+        [65536, 1]
+    """
+    first = tensors[0]
+    if first.device.type != "cpu" or not all(t.is_contiguous() for t in tensors):
+        yield tensors
+        return
+    flat = [t.view(-1) for t in tensors]
+    for start in range(0, first.numel(), BLOCK):
+        yield tuple(t[start : start + BLOCK] for t in flat)
+
+
+def move_log_gain(
+    log_gain: Tensor,
+    gradient: Tensor,
+    direction: Tensor,
+    *,
+    rate: float,
+    rule: str,
+    sums: Sums,
+    bounds: Sequence[float],
+) -> None:
+    r"""Exponentiated gradient on the gains, in place and in log space.
+
+    .. math:: \log p_i \leftarrow \mathrm{clip}\bigl(\log p_i + \gamma\,a_i,\ \log p_{min},
+              \log p_{max}\bigr)
+
+    with :math:`a_i=\mathrm{sign}(g_i)\,\mathrm{sign}(d_i)` ("sign"), :math:`g_i d_i` ("raw") or
+    :math:`n\,g_i d_i/(\lVert g\rVert\lVert d\rVert)` ("cosine", of mean cos(g, d)).
+
+    Args:
+        log_gain: (...) float32 or wider.
+        gradient: g, same shape.
+        direction: d, same shape, along which agreement means growth.
+        rate: gamma, with the sign of the direction and any units in it.
+        rule: "sign", "raw" or "cosine".
+        sums: of this tensor, for "cosine".
+        bounds: of the logarithm.
+
+    Example:
+        >>> gain = torch.zeros(3)
+        >>> g, d = torch.tensor([1e-30, -2.0, 3.0]), torch.tensor([1e-30, 1.0, 0.0])
+        >>> sums = Sums(0.0, 0.0, 0.0)
+        >>> move_log_gain(gain, g, d, rate=0.5, rule="sign", sums=sums, bounds=(-0.25, 9.0))
+        >>> gain
+        tensor([ 0.5000, -0.2500,  0.0000])
+    """
+    low, high = bounds
+    if rule == "cosine":
+        length = (sums.gradient**0.5) * (sums.direction**0.5)
+        rate = rate * gradient.numel() / length if length > 0 else 0.0
+    for k, g, d in blocks(log_gain, gradient, direction):
+        # The signs are multiplied, not the values: the product of two small numbers underflows.
+        if rule == "sign":
+            k.add_(torch.sign(g).mul_(torch.sign(d)).to(k.dtype), alpha=rate).clamp_(low, high)
+        else:
+            exponent = (g.to(k.dtype) * d.to(k.dtype)).mul_(rate)
+            k.add_(exponent.clamp_(-MAX_EXPONENT, MAX_EXPONENT)).clamp_(low, high)
+
+
+def scale_delta(
+    parameter: Tensor, delta: Tensor, *, log_gain: Tensor | None, log_scale: float
+) -> None:
+    r"""``theta += (s p - 1) delta`` in place: exact, bitwise nothing, where s p = 1.
+
+    Args:
+        parameter: theta after the step.
+        delta: what the step added.
+        log_gain: log p, or None for p = 1.
+        log_scale: log s.
+
+    Example:
+        >>> w = torch.tensor([1.0, 1.0])
+        >>> doubled = torch.tensor([2.0, 1.0]).log()
+        >>> scale_delta(w, torch.tensor([0.25, 0.25]), log_gain=doubled, log_scale=0.0)
+        >>> w
+        tensor([1.2500, 1.0000])
+    """
+    if log_gain is None:
+        factor = torch.expm1(torch.tensor(log_scale, dtype=torch.float64)).item()
+        if factor:
+            parameter.add_(delta, alpha=factor)
+        return
+    for p, d, k in blocks(parameter, delta, log_gain):
+        if p.dtype == k.dtype:
+            p.addcmul_(torch.expm1(k + log_scale if log_scale else k), d)
+        else:
+            p.add_((torch.expm1(k + log_scale) * d).to(p.dtype))

@@ -1,0 +1,146 @@
+"""The use of the learnt step size: change one step of any optimizer from outside."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from kexue_pl.optim.alignment import local
+from kexue_pl.optim.families import decoupled_decay
+from kexue_pl.optim.gains import scale_delta
+
+Group = dict[str, Any]
+Touched = list[tuple[Group, Tensor]]
+
+
+class StepScaler:
+    r"""Makes a step ``s p d`` out of the optimizer's step d, exactly d where s = p = 1.
+
+    Args:
+        optimizer: the optimizer.
+        scale_by_lr: s multiplies ``group["lr"]`` for the step: exact, no memory; otherwise s
+            multiplies what the step added.
+        gain_on: "gradient", "update" or None.
+        keep_delta: store the step in the state, as the signal of the next one.
+        decouple_weight_decay: gains leave decoupled weight decay alone.
+
+    Example:
+        >>> w = torch.nn.Parameter(torch.ones(1))
+        >>> sgd = torch.optim.SGD([w], lr=0.1)
+        >>> scaler = StepScaler(sgd, scale_by_lr=True)
+        >>> sgd.param_groups[0]["eg_log_scale"] = math.log(2.0)
+        >>> scaler.before([(sgd.param_groups[0], w)])
+        >>> sgd.param_groups[0]["lr"]
+        0.2
+        >>> scaler.restore()
+        >>> sgd.param_groups[0]["lr"]
+        0.1
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        *,
+        scale_by_lr: bool,
+        scale_by_delta: bool = False,
+        gain_on: str | None = None,
+        keep_delta: bool = False,
+        decouple_weight_decay: bool = True,
+    ) -> None:
+        self.optimizer, self.scale_by_lr, self.gain_on = optimizer, scale_by_lr, gain_on
+        self.scale_by_delta, self.keep_delta = scale_by_delta, keep_delta
+        self.decouple_weight_decay = decouple_weight_decay
+        self._needs_delta = gain_on == "update" or scale_by_delta or keep_delta
+        self._scratch: dict[Tensor, Tensor] = {}
+        self._lrs: list[tuple[Group, Any]] = []
+        self._gradients: list[tuple[Tensor, Tensor]] = []
+
+    def before(self, touched: Touched) -> None:
+        """Scale rates and gradients, and note where the parameters stand."""
+        if self.scale_by_lr:
+            for group in self.optimizer.param_groups:
+                self._scale_lr(group, math.exp(group.get("eg_log_scale", 0.0)))
+        for _, p in touched:
+            state = self.optimizer.state.get(p, {})
+            if self._needs_delta:
+                # delta = p_new + (-p_old): no copy, one pass, no rounding of a product.
+                torch.neg(local(p), out=self._buffer(p, state))
+            if self.gain_on == "gradient" and "eg_log_gain" in state and p.grad is not None:
+                self._gradients.append((p, p.grad))
+                p.grad = p.grad * torch.exp(state["eg_log_gain"]).to(p.grad.dtype)
+
+    def restore(self) -> None:
+        """Put rates and gradients back as their owner set them."""
+        for group, lr in self._lrs:
+            if isinstance(lr, Tensor):
+                group["lr"].copy_(lr)
+            else:
+                group["lr"] = lr
+        for parameter, gradient in self._gradients:
+            parameter.grad = gradient
+        self._lrs, self._gradients = [], []
+
+    def after(self, touched: Touched, *, unscale: float = 1.0) -> None:
+        """Scale what the step added, by scales and gains that act on the update."""
+        if unscale != 1.0:
+            # The fused kernel unscaled the gradient it was given; its owner's becomes the same.
+            for _, gradient in self._gradients:
+                gradient.mul_(unscale)
+        if not self._needs_delta:
+            return
+        for group, p in touched:
+            self._finish(group, p)
+
+    def _scale_lr(self, group: Group, factor: float) -> None:
+        lr = group["lr"]
+        if isinstance(lr, Tensor):
+            # A captured or compiled step holds this tensor: it is changed in place.
+            self._lrs.append((group, lr.clone()))
+            lr.mul_(factor)
+        else:
+            self._lrs.append((group, lr))
+            group["lr"] = lr * factor
+
+    def _buffer(self, p: Tensor, state: Group) -> Tensor:
+        if "eg_delta" in state:
+            return local(state["eg_delta"])
+        if p not in self._scratch:
+            self._scratch[p] = torch.empty_like(local(p))
+        return self._scratch[p]
+
+    def _finish(self, group: Group, p: Tensor) -> None:
+        state, weight = self.optimizer.state[p], local(p)
+        delta = self._buffer(p, state)
+        log_scale = self._log_scale(group, state)
+        gain = state.get("eg_log_gain") if self.gain_on == "update" else None
+        decay, decayed = self._decay(group) if gain is not None else 0.0, None
+        if decay:
+            # delta holds -p_old, so the decay added decay * delta; the rest is the data's part.
+            if log_scale:
+                decayed = delta * (decay * math.expm1(log_scale))
+            delta.mul_(1 - decay)
+        delta.add_(weight)
+        scale_delta(
+            weight, delta, log_gain=None if gain is None else local(gain), log_scale=log_scale
+        )
+        if decayed is not None:
+            weight.add_(decayed)
+        if self.keep_delta and "eg_delta" not in state:
+            state["eg_delta"] = torch.zeros_like(p)
+            local(state["eg_delta"]).copy_(delta)
+            del self._scratch[p]
+
+    def _log_scale(self, group: Group, state: Group) -> float:
+        if not self.scale_by_delta:
+            return 0.0
+        held = state["eg_log_scale"] if "eg_log_scale" in state else group.get("eg_log_scale")
+        return 0.0 if held is None else float(held)
+
+    def _decay(self, group: Group) -> float:
+        if not self.decouple_weight_decay:
+            return 0.0
+        return decoupled_decay(self.optimizer, group) * float(group.get("lr", 0.0))
