@@ -12,7 +12,7 @@ import pytest
 from tests.support.cli import ROOT, train
 
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", PAGE, re.S)
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", PAGE, re.DOTALL)
 COMMANDS = [
     line.removeprefix("python train.py ")
     for kind, text in BLOCKS

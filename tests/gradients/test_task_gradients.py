@@ -111,7 +111,7 @@ def test_in_a_plain_loop_in_under_ten_lines() -> None:
     trunk, heads, x = setting()
     optimizer = torch.optim.SGD([*trunk.parameters(), *heads.parameters()], lr=0.05)
     first = last = 0.0
-    for step in range(30):
+    for _step in range(30):
         fan = fan_out(trunk(x), b.MGDA(), tasks=3)
         total = fan.join([h(v).square().mean() for h, v in zip(heads, fan.views)])
         optimizer.zero_grad()
