@@ -51,7 +51,7 @@ def cosent_loss(scores: Tensor, labels: Tensor, *, kernel: str = "auto") -> Tens
     Args:
         scores: s (B,), already scaled; float16 and bfloat16 are computed in float32.
         labels: y (B,), any ordered values: 0/1, grades, real numbers; only their order counts.
-        kernel: "auto", or "two_label" (at most two label values), "group", "sort".
+        kernel: "auto", or "dense" (O(B^2)), "two_label" (at most two label values), "group", "sort".
 
     Returns:
         The loss, 0-dimensional, twice differentiable by `scores`.
@@ -72,12 +72,17 @@ def cosent_loss(scores: Tensor, labels: Tensor, *, kernel: str = "auto") -> Tens
         )
     if scores.dtype in (torch.float16, torch.bfloat16):
         scores = scores.float()
-    if labels.dtype == torch.bool:
-        labels = labels.to(torch.uint8)
     if labels.device.type == "cpu":
         check_ordered(labels, "cosent_loss")
+    return _ranking_loss(scores, labels, kernel)
+
+
+def _ranking_loss(scores: Tensor, labels: Tensor, kernel: str) -> Tensor:
+    """`cosent_loss` of arguments that were checked."""
     if scores.numel() == 0:
         return scores.sum()
+    if labels.dtype == torch.bool:
+        labels = labels.to(torch.uint8)
     name = choose(labels) if kernel == "auto" else kernel
     loss: Tensor = _KnownGradient.apply(scores, labels, KERNELS[name])  # type: ignore[no-untyped-call]
     return loss
@@ -109,6 +114,8 @@ class CoSENT(Loss):
         super().__init__()
         if not scale > 0:
             raise ValueError(f"loss.scale={scale}: must be positive; 20 in the article")
+        if kernel != "auto" and kernel not in KERNELS:
+            raise ValueError(f"loss.kernel={kernel!r}; choose one of auto, {', '.join(KERNELS)}")
         self.scale, self.gather, self.kernel = scale, gather, kernel
         self.batches = 0
         self.single_label_batches = 0
@@ -126,20 +133,18 @@ class CoSENT(Loss):
     def compute(self, outputs: PairOutputs, labels: Tensor | None) -> Tensor:
         """The ranking loss of the joint batch."""
         scores, labels = self.scaled(outputs), present(labels, type(self).__name__)
-        if not (self.gather and self.training):
-            self._count(labels)
-            return cosent_loss(scores, labels, kernel=self.kernel)
-        scores, labels = joint(scores), joint(labels)
-        self._count(labels)
-        return times_world_size(cosent_loss(scores, labels, kernel=self.kernel))
+        gather = self.gather and self.training
+        if gather:
+            scores, labels = joint(scores), joint(labels)
+        loss = _ranking_loss(scores, labels, self.kernel)
+        if self.training and labels.device.type == "cpu" and labels.numel():
+            self._count(loss.item(), labels)
+        return times_world_size(loss) if gather else loss
 
-    def _count(self, labels: Tensor) -> None:
+    def _count(self, loss: float, labels: Tensor) -> None:
         """Count training batches of one label value; said aloud at 1, 10, 100, ..."""
-        if not self.training or labels.device.type != "cpu" or labels.numel() == 0:
-            return
         self.batches += 1
-        low, high = torch.aminmax(labels)
-        if bool(low == high):
+        if loss == 0 and bool((labels == labels[0]).all()):
             self.single_label_batches += 1
             n = self.single_label_batches
             if n in (1, 10, 100, 1_000, 10_000, 100_000):

@@ -131,7 +131,12 @@ def test_bool_labels():
         (torch.zeros(2), torch.tensor([0.0, math.nan]), "auto", "label nan in row 1"),
         (torch.zeros(2), torch.zeros(3), "auto", r"shapes \(2,\) and \(3,\)"),
         (torch.zeros(2, 1), torch.zeros(2, 1), "auto", "must be"),
-        (torch.zeros(2), torch.zeros(2), "fast", "choose one of auto, sort, group, two_label"),
+        (
+            torch.zeros(2),
+            torch.zeros(2),
+            "fast",
+            "choose one of auto, dense, sort, group, two_label",
+        ),
     ],
 )
 def test_faults_are_named(scores, labels, kernel, message):

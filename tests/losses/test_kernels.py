@@ -1,4 +1,4 @@
-"""Three kernels against the dense definition, in both precisions."""
+"""The kernels against the dense definition, in both precisions."""
 
 from __future__ import annotations
 
@@ -73,9 +73,10 @@ def test_large_batches_in_float32(kind, rows):
 @pytest.mark.parametrize(
     ("labels", "want"),
     [
-        (torch.tensor([1, 1]), "two_label"),
-        (torch.tensor([0, 3, 3]), "two_label"),
-        (torch.tensor([0, 1, 3]), "sort"),
+        (torch.tensor([0, 1, 3]), "dense"),
+        (torch.ones(100), "two_label"),
+        (3 * (torch.arange(100) % 2), "two_label"),
+        (torch.arange(100), "sort"),
         (torch.arange(2048), "group"),
     ],
 )
