@@ -1,0 +1,30 @@
+"""Text encoders, poolings, tokenizers and the ways in which two texts meet."""
+
+from __future__ import annotations
+
+from kexue_pl.models.alignment import Alignment
+from kexue_pl.models.encoder import Encoder, TransformerEncoder
+from kexue_pl.models.interaction import INTERACTIONS, match_types, maxsim
+from kexue_pl.models.pair_model import PairModel
+from kexue_pl.models.pooling import POOLINGS, pool
+from kexue_pl.models.pretrained import Pretrained
+from kexue_pl.models.small import Small
+from kexue_pl.models.static import Static, StaticEncoder
+from kexue_pl.models.tokenizers import train_tokenizer
+
+__all__ = [
+    "INTERACTIONS",
+    "POOLINGS",
+    "Alignment",
+    "Encoder",
+    "PairModel",
+    "Pretrained",
+    "Small",
+    "Static",
+    "StaticEncoder",
+    "TransformerEncoder",
+    "match_types",
+    "maxsim",
+    "pool",
+    "train_tokenizer",
+]

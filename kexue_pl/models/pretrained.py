@@ -1,0 +1,157 @@
+"""Any pretrained encoder of transformers or sentence-transformers, from a folder or the hub."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from kexue_pl.models.encoder import TransformerEncoder
+from kexue_pl.models.interaction import check_interaction
+from kexue_pl.models.pooling import check_pooling
+
+__all__ = ["Pretrained"]
+
+_ST_POOLING = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_max_tokens": "max",
+}
+
+
+class Pretrained:
+    """Specification of a pretrained encoder.
+
+    Args:
+        path: folder, or hub id; a folder written by sentence-transformers brings its pooling.
+        revision: commit, tag or branch of a hub id.
+        pooling: ``cls``, ``mean``, ``max`` or ``first_last_mean``; None takes that of a
+            sentence-transformers folder, else ``mean``.
+        interaction: ``bi``, ``late`` or ``cross``; read by task=matching.
+        max_length: most tokens of one input; None takes the model's own limit.
+        dropout: replaces the model's own where given, 0 to 1.
+        lr: learning rate that suits this model; tasks take it as the optimizer's default.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        revision: str | None = None,
+        pooling: str | None = None,
+        interaction: str = "bi",
+        max_length: int | None = None,
+        dropout: float | None = None,
+        lr: float = 2e-5,
+    ) -> None:
+        self.path, self.revision, self.lr, self.dropout = path, revision, lr, dropout
+        self.interaction = check_interaction(interaction)
+        own = _sentence_transformers(Path(path)) if Path(path).is_dir() else {}
+        self.folder = str(own.get("folder", path))
+        self.pooling = check_pooling(pooling or own.get("pooling", "mean"))
+        self.max_length = max_length or own.get("max_length")
+        self.match_flag = False
+        self.joined = interaction == "cross"
+
+    def load_tokenizer(self) -> Any:
+        """The tokenizer of the model.
+
+        Raises:
+            ValueError: neither a model folder nor a hub id that can be loaded.
+        """
+        from transformers import AutoTokenizer
+
+        return self._load(AutoTokenizer)
+
+    def train_tokenizer(self, texts: Iterable[str]) -> Any:
+        """Refused: a pretrained model has its own vocabulary."""
+        raise ValueError("model=pretrained brings its own tokenizer")
+
+    def build(self, tokenizer: Any, *, attention: Any = None) -> TransformerEncoder:
+        """The encoder with its pretrained weights; new tokens of ``tokenizer`` get new rows.
+
+        Args:
+            tokenizer: the model's own, perhaps with tokens added.
+            attention: a scaling of ``kexue_pl.attention`` to put into it, None for its own.
+        """
+        from transformers import AutoConfig, AutoModel
+
+        config = self._load(AutoConfig)
+        if self.dropout is not None:
+            config.hidden_dropout_prob = config.attention_probs_dropout_prob = self.dropout
+        body = self._load(AutoModel, config=config, use_safetensors=True)
+        if len(tokenizer) > body.get_input_embeddings().num_embeddings:
+            body.resize_token_embeddings(len(tokenizer))
+        if getattr(body, "pooler", None) is not None:
+            # Never read here; a trained but unused part would break data parallelism.
+            body.pooler.requires_grad_(False)
+        if attention is not None:
+            from kexue_pl.attention import install
+
+            install(body, attention)
+        limits = (self.max_length, _positions(body.config), tokenizer.model_max_length)
+        most = min(limit for limit in limits if limit is not None)
+        return TransformerEncoder(
+            body.float(), max_length=most, first_last=self.pooling == "first_last_mean"
+        )
+
+    def _load(self, factory: Any, **options: Any) -> Any:
+        try:
+            return factory.from_pretrained(
+                self.folder, revision=self.revision, trust_remote_code=False, **options
+            )
+        except (OSError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(
+                f"model.path={self.path!r}: {reason}; give a folder with config.json and "
+                "model.safetensors, or a hub id and a network"
+            ) from error
+
+
+def _positions(config: Any) -> int | None:
+    """Most tokens that the position embeddings allow; RoBERTa's begin behind the padding index."""
+    size = getattr(config, "max_position_embeddings", None)
+    if size is None:
+        return None
+    shifted = getattr(config, "model_type", "") in ("roberta", "xlm-roberta", "camembert")
+    return int(size) - (int(config.pad_token_id) + 1 if shifted else 0)
+
+
+def _sentence_transformers(folder: Path) -> dict[str, Any]:
+    """What a sentence-transformers folder says of itself; {} for another folder.
+
+    Raises:
+        ValueError: a module after the pooling that is not Normalize, such as Dense.
+    """
+    if not (folder / "modules.json").is_file():
+        return {}
+    found: dict[str, Any] = {}
+    for module in json.loads((folder / "modules.json").read_text(encoding="utf-8")):
+        name, path = module["type"].rpartition(".")[2], folder / module["path"]
+        if name == "Transformer":
+            found["folder"] = path
+            settings = path / "sentence_bert_config.json"
+            if settings.is_file():
+                values = json.loads(settings.read_text(encoding="utf-8"))
+                found["max_length"] = values.get("max_seq_length")
+        elif name == "Pooling":
+            found["pooling"] = _pooling(json.loads((path / "config.json").read_text("utf-8")))
+        elif name != "Normalize":
+            raise ValueError(
+                f"model.path={folder}: the module {name} of a sentence-transformers folder is not "
+                "supported; Transformer, Pooling and Normalize are"
+            )
+    return found
+
+
+def _pooling(settings: dict[str, Any]) -> str:
+    mode = settings.get("pooling_mode")
+    modes = [mode] if isinstance(mode, str) else list(mode or [])
+    modes += [name for key, name in _ST_POOLING.items() if settings.get(key)]
+    if len(modes) != 1 or modes[0] not in _ST_POOLING.values():
+        raise ValueError(
+            f"a sentence-transformers folder with pooling {settings}: set model.pooling to one of "
+            "cls, mean, max"
+        )
+    return str(modes[0])
