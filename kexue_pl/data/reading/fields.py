@@ -30,6 +30,8 @@ class Field:
         required: False allows the column to be missing.
         low: smallest value allowed for a number.
         high: largest value allowed for a number.
+        by_name: never found by its order; a file without a header holds it only where ``column``
+            is a position.
     """
 
     kind: Literal["text", "integer", "number", "label", "any"] = "text"
@@ -38,6 +40,7 @@ class Field:
     required: bool = True
     low: float | None = None
     high: float | None = None
+    by_name: bool = False
 
     def value(self, raw: Any, *, where: str | Path, line: int, name: str) -> Any:
         """The checked value.
@@ -156,6 +159,9 @@ def find_positions(
     """
     found: dict[str, int | None] = {}
     for order, (name, field) in enumerate(fields.items()):
+        if field.by_name and field.column is None:
+            found[name] = None
+            continue
         position = order if field.column is None else int(field.column)
         if 0 <= position < width:
             found[name] = position

@@ -71,9 +71,14 @@ class _Maker:
         return max(self.rng.sample(pool, min(8, len(pool))), key=lambda f: _shared(name, f.subject))
 
     def texts(self, first: Fact, second: Fact, relation: str) -> tuple[str, str]:
-        """Wordings: always two different ones for the same fact, often one for a negative."""
+        """Wordings: always two different ones for the same fact, often one for a negative.
+
+        The first is of the split; the second is of the split or of training, as a new question is
+        compared with known ones.
+        """
         one = self.rng.choice(phrasings(first.predicate, self.split))
-        options = phrasings(second.predicate, self.split)
+        source = "train" if self.rng.random() < 0.5 else self.split
+        options = phrasings(second.predicate, source)
         if relation == "same":
             options = [option for option in options if option != one]
         elif relation == "predicate" and self.rng.random() < 0.7:
