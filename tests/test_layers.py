@@ -35,6 +35,7 @@ ORDER = (
 ALLOWED = {
     ("callbacks", "run"),  # the guard raises the runner's error
     ("report", "run"),  # reading summaries
+    ("tasks", "report"),  # the figures of a task in the style of all figures
 }
 
 
