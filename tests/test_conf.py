@@ -26,22 +26,26 @@ NEEDS = {
     "data=files": ["data.train=x.tsv", "data.valid=y.tsv"],
     "model=pretrained": ["model.path=folder"],
 }
+PARTS = [(group, name) for group, name in OPTIONS if group in SAME_NAME]
+CHOICES = [(group, name) for group, name in OPTIONS if group not in ("hydra", "paths")]
+
+
+def named(pairs: list[tuple[str, str]]) -> list[str]:
+    return ["=".join(pair) for pair in pairs]
 
 
 def settings(group: str, name: str) -> dict:
     return yaml.safe_load((config_dir() / group / f"{name}.yaml").read_text(encoding="utf-8")) or {}
 
 
-@pytest.mark.parametrize(("group", "name"), OPTIONS, ids="=".join)
+@pytest.mark.parametrize(("group", "name"), OPTIONS, ids=named(OPTIONS))
 def test_option_has_a_purpose_and_is_short(group: str, name: str) -> None:
     text = (config_dir() / group / f"{name}.yaml").read_text(encoding="utf-8")
     assert options(group)[name], "the first comment says in one line what the option is for"
     assert len(text.splitlines()) <= 40
 
 
-@pytest.mark.parametrize(
-    ("group", "name"), [(g, n) for g, n in OPTIONS if g in SAME_NAME], ids="=".join
-)
+@pytest.mark.parametrize(("group", "name"), PARTS, ids=named(PARTS))
 def test_option_file_and_class_have_one_name(group: str, name: str) -> None:
     node = settings(group, name)
     node = node.get("task", node) if group == "task" else node
@@ -54,9 +58,7 @@ def test_option_file_and_class_have_one_name(group: str, name: str) -> None:
     assert cls.lower().removesuffix("task") == name.replace("_", "")
 
 
-@pytest.mark.parametrize(
-    ("group", "name"), [(g, n) for g, n in OPTIONS if g not in ("hydra", "paths")], ids="=".join
-)
+@pytest.mark.parametrize(("group", "name"), CHOICES, ids=named(CHOICES))
 def test_option_composes_and_is_right(group: str, name: str) -> None:
     register()
     task = _task_of(group, name)

@@ -20,18 +20,18 @@ from kexue_pl.run.targets import check_path
 
 __all__ = ["check", "secret_keys"]
 
-SECRET = re.compile(
-    r"(?:^|[._-])(api_?key|token|secret|password|passwd|credential)s?(?:$|[._-])", re.IGNORECASE
-)
+_WORDS = r"api_?keys?|secrets?|passwords?|passwd|credentials?|(?:auth_|access_|hf_|hub_|api_)?token"
+SECRET = re.compile(rf"(?:^|\.)(?:\w+_)?(?:{_WORDS})$", re.I)
+_VOCABULARY = re.compile(r"(?:eos|bos|pad|unk|mask|cls|sep)_token$")
 
 
 def secret_keys(keys: list[str]) -> list[str]:
     """Keys whose names say that they hold a secret.
 
-    >>> secret_keys(["logger.wandb.api_key", "model.tokenizer", "data.max_tokens"])
-    ['logger.wandb.api_key']
+    >>> secret_keys(["logger.wandb.api_key", "model.tokenizer", "data.max_tokens", "my_secret"])
+    ['logger.wandb.api_key', 'my_secret']
     """
-    return [key for key in keys if SECRET.search(key)]
+    return [key for key in keys if SECRET.search(key) and not _VOCABULARY.search(key)]
 
 
 def check(config: DictConfig) -> None:
