@@ -21,7 +21,7 @@ from kexue_pl.run.targets import check_path
 __all__ = ["check", "secret_keys"]
 
 _WORDS = r"api_?keys?|secrets?|passwords?|passwd|credentials?|(?:auth_|access_|hf_|hub_|api_)?token"
-SECRET = re.compile(rf"(?:^|\.)(?:\w+_)?(?:{_WORDS})$", re.I)
+SECRET = re.compile(rf"(?:^|\.)(?:\w+_)?(?:{_WORDS})$", re.IGNORECASE)
 _VOCABULARY = re.compile(r"(?:eos|bos|pad|unk|mask|cls|sep)_token$")
 
 

@@ -63,8 +63,11 @@ def signature(target: str, key: str) -> Signature | None:
     """
     if found := _from_source(target):
         return found
+    resolved = resolve(target, key)
+    if getattr(getattr(resolved, "__init__", None), "__qualname__", "") == "Module.__init__":
+        return Signature((), ())  # a module without a constructor of its own takes nothing
     try:
-        parameters = inspect.signature(resolve(target, key)).parameters.values()
+        parameters = inspect.signature(resolved).parameters.values()
     except (TypeError, ValueError):
         return None
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
