@@ -123,7 +123,7 @@ class EGD(Optimizer):
         exponent = gradient.to(wide).mul(-group["lr"])
         exponent.clamp_(-group["max_exponent"], group["max_exponent"])
         if group["momentum"]:
-            exponent = state["exponent"].mul_(group["momentum"]).add_(exponent)
+            exponent = state["log_velocity"].mul_(group["momentum"]).add_(exponent)
         low = math.log(group["floor"]) if group["floor"] else -math.inf
         if group["normalize"] == "signed":
             plus = state["log_plus"].add_(exponent).clamp_(min=low)
@@ -138,7 +138,7 @@ class EGD(Optimizer):
     def _start(self, p: Tensor, group: dict[str, Any], wide: torch.dtype) -> None:
         state, weight = self.state[p], p.detach().to(wide)
         if group["momentum"]:
-            state["exponent"] = torch.zeros_like(weight)
+            state["log_velocity"] = torch.zeros_like(weight)
         if group["normalize"] != "signed":
             state["log_weight"] = weight.log()
             return
