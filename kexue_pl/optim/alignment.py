@@ -87,12 +87,11 @@ def measure(pairs: Sequence[tuple[Tensor, Tensor]]) -> list[Sums]:
     """
     if not pairs:
         return []
-    rows = []
-    for whole_g, whole_d in pairs:
-        g, d = local(whole_g), local(whole_d)
-        rows.append(torch.stack((_product(g, d), _product(g, g), _product(d, d))).double())
-    device = rows[0].device
-    table = torch.stack([row.to(device) for row in rows])
+    local_pairs = [(local(g), local(d)) for g, d in pairs]
+    flat = [v for g, d in local_pairs for v in (_product(g, d), _product(g, g), _product(d, d))]
+    if len({v.device for v in flat}) > 1 or len({v.dtype for v in flat}) > 1:
+        flat = [v.to(flat[0].device, torch.float64) for v in flat]
+    table = torch.stack(flat).double().view(-1, 3)
     _reduce_shards(table, [g for g, _ in pairs])
     return [Sums(*row) for row in table.tolist()]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -79,31 +80,44 @@ def move_log_gain(
             k.add_(exponent.clamp_(-MAX_EXPONENT, MAX_EXPONENT)).clamp_(low, high)
 
 
-def scale_delta(
-    parameter: Tensor, delta: Tensor, *, log_gain: Tensor | None, log_scale: float
+def finish_step(
+    parameter: Tensor,
+    delta: Tensor,
+    *,
+    log_gain: Tensor | None,
+    log_scale: float,
+    decay: float = 0.0,
 ) -> None:
-    r"""``theta += (s p - 1) delta`` in place: exact, bitwise nothing, where s p = 1.
+    r"""Turn the optimizer's step into the adapted one, in place: exactly nothing where s p = 1.
+
+    .. math:: \theta \leftarrow \theta + (s\,p-1)\,d + (s-1)\,w,\qquad
+              d=\theta-(1-\lambda)\,\theta_{old},\qquad w=-\lambda\,\theta_{old}
 
     Args:
-        parameter: theta after the step.
-        delta: what the step added.
+        parameter: theta after the optimizer's step.
+        delta: minus theta before the step; becomes d, the part of the step that the data made.
         log_gain: log p, or None for p = 1.
-        log_scale: log s.
+        log_scale: log s, where the learning rate does not carry it.
+        decay: lambda, decoupled weight decay of this step, which gains leave alone.
 
     Example:
-        >>> w = torch.tensor([1.0, 1.0])
+        >>> w, delta = torch.tensor([1.25, 1.25]), torch.tensor([-1.0, -1.0])
         >>> doubled = torch.tensor([2.0, 1.0]).log()
-        >>> scale_delta(w, torch.tensor([0.25, 0.25]), log_gain=doubled, log_scale=0.0)
-        >>> w
-        tensor([1.2500, 1.0000])
+        >>> finish_step(w, delta, log_gain=doubled, log_scale=0.0)
+        >>> w, delta
+        (tensor([1.5000, 1.2500]), tensor([0.2500, 0.2500]))
     """
-    if log_gain is None:
-        factor = torch.expm1(torch.tensor(log_scale, dtype=torch.float64)).item()
-        if factor:
-            parameter.add_(delta, alpha=factor)
-        return
-    for p, d, k in blocks(parameter, delta, log_gain):
-        if p.dtype == k.dtype:
-            p.addcmul_(torch.expm1(k + log_scale if log_scale else k), d)
-        else:
-            p.add_((torch.expm1(k + log_scale) * d).to(p.dtype))
+    factor = math.expm1(log_scale)
+    for block in blocks(parameter, delta, *([] if log_gain is None else [log_gain])):
+        p, d = block[0], block[1]
+        decayed = d * (decay * factor) if decay and factor else None
+        if decay:
+            d.mul_(1 - decay)
+        d.add_(p)
+        if log_gain is not None:
+            gain = torch.exp(block[2] + log_scale if log_scale else block[2])
+            p.addcmul_(gain.sub_(1).to(p.dtype), d)
+        elif factor:
+            p.add_(d, alpha=factor)
+        if decayed is not None:
+            p.add_(decayed)

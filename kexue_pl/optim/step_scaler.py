@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from kexue_pl.optim.alignment import local
 from kexue_pl.optim.families import decoupled_decay
-from kexue_pl.optim.gains import scale_delta
+from kexue_pl.optim.gains import finish_step
 
 Group = dict[str, Any]
 Touched = list[tuple[Group, Tensor]]
@@ -117,18 +117,9 @@ class StepScaler:
         delta = self._buffer(p, state)
         log_scale = self._log_scale(group, state)
         gain = state.get("eg_log_gain") if self.gain_on == "update" else None
-        decay, decayed = self._decay(group) if gain is not None else 0.0, None
-        if decay:
-            # delta holds -p_old, so the decay added decay * delta; the rest is the data's part.
-            if log_scale:
-                decayed = delta * (decay * math.expm1(log_scale))
-            delta.mul_(1 - decay)
-        delta.add_(weight)
-        scale_delta(
-            weight, delta, log_gain=None if gain is None else local(gain), log_scale=log_scale
-        )
-        if decayed is not None:
-            weight.add_(decayed)
+        decay = self._decay(group) if gain is not None else 0.0
+        gained = None if gain is None else local(gain)
+        finish_step(weight, delta, log_gain=gained, log_scale=log_scale, decay=decay)
         if self.keep_delta and "eg_delta" not in state:
             state["eg_delta"] = torch.zeros_like(p)
             local(state["eg_delta"]).copy_(delta)

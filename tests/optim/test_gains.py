@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from kexue_pl.optim.alignment import measure
-from kexue_pl.optim.gains import BLOCK, blocks, move_log_gain, scale_delta
+from kexue_pl.optim.gains import BLOCK, blocks, finish_step, move_log_gain
 
 BOUNDS = (-1.0, 1.0)
 
@@ -40,12 +40,20 @@ def test_other_layouts_are_one_block() -> None:
 
 
 def test_a_factor_of_one_is_bitwise_nothing() -> None:
-    p, d = torch.randn(1000), torch.randn(1000)
+    old, p = torch.randn(1000), torch.randn(1000)
     for gain in (None, torch.zeros(1000)):
-        q = p.clone()
-        scale_delta(q, d, log_gain=gain, log_scale=0.0)
-        assert torch.equal(p, q)
-    q = p.double()
-    scale_delta(q, d.double(), log_gain=None, log_scale=0.5)
-    factor = torch.tensor(0.5).double().exp() - 1
-    assert torch.allclose(q, p.double() + factor * d.double(), rtol=1e-12)
+        for decay in (0.0, 0.1):
+            q = p.clone()
+            finish_step(q, -old, log_gain=gain, log_scale=0.0, decay=decay)
+            assert torch.equal(p, q)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.parametrize("log_scale", [0.0, 0.5])
+def test_equals_the_equation(decay: float, log_scale: float) -> None:
+    old, data, gain = (torch.randn(50, dtype=torch.float64) for _ in range(3))
+    p = (1 - decay) * old + data
+    finish_step(p, delta := -old, log_gain=gain, log_scale=log_scale, decay=decay)
+    s = torch.tensor(log_scale, dtype=torch.float64).exp()
+    assert torch.allclose(p, old + s * (gain.exp() * data - decay * old), rtol=1e-10)
+    assert torch.allclose(delta, data, rtol=1e-10)
