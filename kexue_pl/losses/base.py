@@ -104,7 +104,8 @@ class Loss(nn.Module):
         kind: the part of `PairOutputs` that is read (see the module).
         data: which rows it learns from, any of "binary", "graded", "classes", "positives",
             "triplets", "unsupervised", "teacher".
-        twins: the task must encode every text twice and give the two as `left` and `right`.
+        twins: the task must encode every text twice and give the two as `left` and `right`; labels
+            are not read.
 
     In-batch losses gather over ranks while `self.training` is True, so that every rank must call
     them equally often in training; under `eval()` they see the local rows only.
@@ -131,6 +132,8 @@ class Loss(nn.Module):
 
     def forward(self, outputs: PairOutputs, labels: Tensor | None = None) -> Tensor:
         """The scalar loss of B pairs; `labels` (B,) or None where the loss uses none."""
+        if self.twins:
+            labels = None
         if labels is None or labels.device.type == "cpu":
             self.check_labels(labels)
         if labels is not None and labels.shape[:1] != (outputs.rows(),):

@@ -6,7 +6,6 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from kexue_pl.losses.base import PairOutputs
 from kexue_pl.losses.info_nce import InfoNCE
 
 __all__ = ["SimCSE"]
@@ -36,7 +35,3 @@ class SimCSE(InfoNCE):
 
     def check_labels(self, labels: Tensor | None) -> None:
         """Any labels will do: none is read."""
-
-    def forward(self, outputs: PairOutputs, labels: Tensor | None = None) -> Tensor:
-        """The scalar loss of B twins; `labels` are not read."""
-        return super().forward(outputs, None)

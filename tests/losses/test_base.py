@@ -128,3 +128,22 @@ def test_cat_and_rows():
     assert whole.rows() == 3
     assert whole.left[:, 0].tolist() == [0, 0, 1]
     assert whole.negatives is None
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: losses.Distillation(target="soft"),
+            "loss.target='soft'; choose one of score, margin",
+        ),
+        (lambda: losses.Distillation(similarity="l2"), "choose one of cosine, dot"),
+        (lambda: losses.Softmax(classes=1), "loss.classes=1"),
+        (lambda: losses.SBERTSoftmax(classes=0), "loss.classes=0"),
+        (lambda: losses.CosineMSE(label_max=0), "loss.label_max=0"),
+        (lambda: losses.Contrastive(margin=0), "loss.margin=0"),
+    ],
+)
+def test_settings_are_checked(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

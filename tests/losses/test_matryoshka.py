@@ -42,6 +42,8 @@ def test_default_widths_and_own_heads():
 def test_twins_of_the_inner_loss():
     assert Matryoshka(SimCSE()).twins
     assert not Matryoshka(CoSENT()).twins
+    # Twins of both texts of three pairs: six rows, three labels, which are not read.
+    assert Matryoshka(SimCSE(), dimensions=[4])(outputs(), torch.tensor([0, 9, 1])).isfinite()
 
 
 def test_eval_reaches_the_copies():
