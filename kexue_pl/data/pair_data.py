@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from kexue_pl.data.base import DataModule
-from kexue_pl.data.batching import pair_batches
 from kexue_pl.data.components import leak, length_correlation
 from kexue_pl.data.encoded import EncodedPairs, encode_joined, encode_texts, pad
+from kexue_pl.data.label_aware import label_aware_batches
 from kexue_pl.data.reading import DataError, Table
 
 __all__ = ["PairData"]
@@ -179,13 +179,8 @@ class PairData(DataModule):
         # Before tokenization only the number of batches is asked for, which lengths do not change.
         known = isinstance(encoded, EncodedPairs) and self.bucket
         lengths = encoded.lengths() if known else None  # type: ignore[union-attr]
-        return pair_batches(
-            self.batch_size,
-            seed=self.seed,
-            epoch=epoch,
-            labels=labels,
-            lengths=lengths,
-            rows=rows,
+        return label_aware_batches(
+            rows, self.batch_size, seed=self.seed, epoch=epoch, labels=labels, lengths=lengths
         )
 
     def rows(self) -> int:

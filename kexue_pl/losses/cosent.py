@@ -149,8 +149,8 @@ class CoSENT(Loss):
             n = self.single_label_batches
             if n in (1, 10, 100, 1_000, 10_000, 100_000):
                 _LOG.warning(
-                    "%s: %d of %d batches had one label value only and taught nothing; use "
-                    "label-aware batches, or loss=info_nce where all pairs are positive",
+                    "%s: %d of %d batches had one label value only and taught nothing; set "
+                    "data.stratify=true, or loss=info_nce where all pairs are positive",
                     type(self).__name__, n, self.batches,
                 )  # fmt: skip
 
