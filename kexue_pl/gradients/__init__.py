@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from kexue_pl.gradients.fan_out import FanOut, fan_out
 from kexue_pl.gradients.gram import gram_matrix
-from kexue_pl.gradients.losses import GlobalLosses, global_losses
+from kexue_pl.gradients.losses import GlobalLosses, global_losses, scaled
 from kexue_pl.gradients.task_gradients import TaskGradients, task_gradients
 from kexue_pl.gradients.window import window_backward
 
@@ -20,6 +20,7 @@ __all__ = [
     "fan_out",
     "global_losses",
     "gram_matrix",
+    "scaled",
     "task_gradients",
     "window_backward",
 ]

@@ -20,11 +20,13 @@ class GlobalLosses:
         values: (T,) float64 on the CPU: means over all ranks; NaN where no rank has the task.
         factors: (T,) what to multiply the local losses by, so that the average of the gradients over
             ranks is the gradient of ``values``.
+        counts: (T,) examples over all ranks.
         terms: the local losses that take part, scaled; None where absent or quarantined.
     """
 
     values: Tensor
     factors: list[float]
+    counts: Tensor
     terms: list[Tensor | None]
 
     def total(self) -> Tensor | None:
@@ -80,7 +82,7 @@ def global_losses(
         None if loss is None or not bool(keep[i]) or factors[i] == 0 else scaled(loss, factors[i])
         for i, loss in enumerate(losses)
     ]
-    return GlobalLosses(values, factors, terms)
+    return GlobalLosses(values, factors, sums[1], terms)
 
 
 def scaled(loss: Tensor, factor: float) -> Tensor:

@@ -11,7 +11,7 @@ from kexue_pl.balancers.base import Balancer
 from kexue_pl.distributed import world_size
 from kexue_pl.gradients.fan_out import FanOut
 from kexue_pl.gradients.gram import gram_matrix
-from kexue_pl.gradients.losses import GlobalLosses, global_losses
+from kexue_pl.gradients.losses import global_losses
 from kexue_pl.gradients.ranks import same_on_ranks, sum_ranks
 
 
@@ -68,7 +68,7 @@ def task_gradients(
     if world_size() > 1:
         matrix = sum_ranks(matrix) / world_size()
         mine = [[sum_ranks(g) / world_size() for g in group] for group in mine]
-    return TaskGradients(shared, heads, matrix, mine, reduced, scale)
+    return TaskGradients(shared, heads, matrix, mine, reduced.values, reduced.counts, scale)
 
 
 class TaskGradients:
@@ -79,6 +79,7 @@ class TaskGradients:
         matrix: (T, P) their gradients, times ``scale``.
         gram: (T, T) float64, not scaled, identical on all ranks.
         losses: (T,) losses over all ranks; NaN where absent.
+        counts: (T,) examples over all ranks.
     """
 
     def __init__(
@@ -87,12 +88,39 @@ class TaskGradients:
         heads: list[list[nn.Parameter]],
         matrix: Tensor,
         mine: list[list[Tensor]],
-        reduced: GlobalLosses,
+        losses: Tensor,
+        counts: Tensor,
         scale: float,
     ) -> None:
         self.parameters, self.heads, self.matrix, self._mine = parameters, heads, matrix, mine
-        self.losses, self.scale = reduced.values, scale
+        self.losses, self.counts, self.scale = losses, counts, scale
         self.gram = same_on_ranks(gram_matrix(matrix)) / scale**2
+
+    @classmethod
+    def merge(cls, parts: Sequence[TaskGradients]) -> TaskGradients:
+        """The gradients of several micro-batches as those of one batch: accumulation, exactly.
+
+        >>> w = nn.Parameter(torch.tensor([1.0, 1.0]))
+        >>> pieces = [task_gradients([w[0] * k], [w]) for k in (1.0, 3.0)]
+        >>> TaskGradients.merge(pieces).matrix.tolist()
+        [[2.0, 0.0]]
+        """
+        if len(parts) == 1:
+            return parts[0]
+        first = parts[0]
+        counts = torch.stack([part.counts for part in parts])
+        total = counts.sum(0)
+        shares = torch.where(total > 0, counts / total, 0.0)
+        losses = torch.stack([torch.where(p.counts > 0, p.losses, 0.0) for p in parts])
+        values = torch.where(total > 0, (shares * losses).sum(0), torch.nan)
+        matrix = torch.zeros_like(first.matrix)
+        mine = [[torch.zeros_like(g) for g in group] for group in first._mine]
+        for share, part in zip(shares.tolist(), parts):
+            for t, factor in enumerate(share):
+                matrix[t].add_(part.matrix[t], alpha=factor)
+                for whole, piece in zip(mine[t], part._mine[t]):
+                    whole.add_(piece, alpha=factor)
+        return cls(first.parameters, first.heads, matrix, mine, values, total, first.scale)
 
     def combine(self, rule: Balancer) -> tuple[Tensor, Tensor | None]:
         """The rule's update (P,), times ``scale``, and its weights (None without any).
@@ -115,6 +143,11 @@ class TaskGradients:
                 update.add_(row, alpha=value)
         return update, weights
 
+    @property
+    def sound(self) -> Tensor:
+        """(T,) which tasks are there and have a finite loss and gradient."""
+        return self.losses.isfinite() & self.gram.diagonal().cpu().isfinite()
+
     def assign(self, update: Tensor, head_weights: Sequence[float] | None = None) -> None:
         """Write the update into ``.grad`` of the shared parameters, and the heads' own gradients.
 
@@ -127,7 +160,7 @@ class TaskGradients:
         for p in self.parameters:
             p.grad = update[start : start + p.numel()].view_as(p).to(p.dtype).clone()
             start += p.numel()
-        finite = self.losses.isfinite() & self.gram.diagonal().cpu().isfinite()
+        finite = self.sound
         passes = not bool(finite.any())
         for t, (group, grads) in enumerate(zip(self.heads, self._mine)):
             factor = 1.0 if head_weights is None else head_weights[t]
