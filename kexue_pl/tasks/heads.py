@@ -1,0 +1,180 @@
+"""The part of a multi-task model that belongs to one task: features in, loss and scores out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kexue_pl.data.subtasks import Subtask, label_key
+
+__all__ = ["ClassHead", "Head", "NumberHead", "PairHead", "ValueHead", "make_head"]
+
+Scores = dict[str, tuple[float, float]]
+
+
+class Head(nn.Module):
+    """Base of heads.
+
+    Args:
+        subtask: name, and the scale and shift of the loss.
+    """
+
+    metrics: tuple[str, ...] = ("loss",)
+
+    def __init__(self, subtask: Subtask) -> None:
+        super().__init__()
+        self.subtask = subtask
+
+    def count(self, batch: dict[str, Tensor]) -> float:
+        """Number of labelled rows."""
+        return float(len(self.labelled(batch)))
+
+    def labelled(self, batch: dict[str, Tensor]) -> Tensor:
+        """(n,) rows of the batch that have a label."""
+        labels = batch[label_key(self.subtask.name)]
+        there = ~labels.isnan() if labels.is_floating_point() else labels >= 0
+        return there.nonzero()[:, 0]
+
+    def outputs(self, features: Tensor) -> Tensor:
+        """What the loss compares with the labels."""
+        raise NotImplementedError
+
+    def compare(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """(n,) losses of the rows, neither scaled nor shifted."""
+        raise NotImplementedError
+
+    def score(self, outputs: Tensor, labels: Tensor) -> Scores:
+        """Sums and counts of the metrics."""
+        raise NotImplementedError
+
+    def loss(self, features: Tensor, batch: dict[str, Tensor]) -> tuple[Tensor | None, float]:
+        """Mean loss over the labelled rows (None where there are none) and their number."""
+        rows = self.labelled(batch)
+        if len(rows) == 0:
+            return None, 0.0
+        whole = len(rows) == len(features)
+        labels = batch[label_key(self.subtask.name)]
+        outputs = self.outputs(features if whole else features[rows])
+        return self.finish(self.compare(outputs, labels if whole else labels[rows]).mean()), len(
+            rows
+        )
+
+    def finish(self, loss: Tensor) -> Tensor:
+        """Scale and shift, where the task has them."""
+        task = self.subtask
+        loss = loss if task.scale == 1 else loss * task.scale
+        return loss if task.shift == 0 else loss + task.shift
+
+    def scores(self, features: Tensor, batch: dict[str, Tensor]) -> Scores:
+        """Sums over the labelled rows and their number, by metric; always with ``loss``."""
+        rows = self.labelled(batch)
+        labels = batch[label_key(self.subtask.name)][rows]
+        outputs = self.outputs(features[rows])
+        total = self.compare(outputs, labels).sum() if len(rows) else features.new_zeros(())
+        loss = float(total) * self.subtask.scale + self.subtask.shift * len(rows)
+        return {"loss": (loss, len(rows))} | self.score(outputs, labels)
+
+
+class ClassHead(Head):
+    """One of K classes by cross-entropy, from the first vector of each row."""
+
+    metrics = ("loss", "accuracy")
+
+    def __init__(self, subtask: Subtask, hidden: int) -> None:
+        super().__init__(subtask)
+        self.linear = nn.Linear(hidden, subtask.classes)
+
+    def outputs(self, features: Tensor) -> Tensor:
+        """(n, K) logits of (n, S, H) features."""
+        out: Tensor = self.linear(features[:, 0])
+        return out
+
+    def compare(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy in float32."""
+        return F.cross_entropy(outputs.float(), labels, reduction="none")
+
+    def score(self, outputs: Tensor, labels: Tensor) -> Scores:
+        """Accuracy."""
+        return {"accuracy": (float((outputs.argmax(-1) == labels).sum()), len(labels))}
+
+
+class PairHead(ClassHead):
+    """Do the two texts of a row match: a classifier over [u, v, |u - v|, u * v]."""
+
+    def __init__(self, subtask: Subtask, hidden: int) -> None:
+        Head.__init__(self, subtask)
+        self.linear = nn.Linear(4 * hidden, 2)
+
+    def outputs(self, features: Tensor) -> Tensor:
+        """(n, 2) logits of (n, 2, H) features."""
+        u, v = features[:, 0], features[:, 1]
+        out: Tensor = self.linear(torch.cat([u, v, (u - v).abs(), u * v], -1))
+        return out
+
+
+class NumberHead(Head):
+    """A number by squared error, from the first vector of each row."""
+
+    metrics = ("loss", "mae")
+
+    def __init__(self, subtask: Subtask, hidden: int) -> None:
+        super().__init__(subtask)
+        self.linear = nn.Linear(hidden, 1)
+
+    def outputs(self, features: Tensor) -> Tensor:
+        """(n,) predictions."""
+        out: Tensor = self.linear(features[:, 0])[:, 0]
+        return out
+
+    def compare(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Squared error in float32."""
+        return (outputs.float() - labels.float()).square()
+
+    def score(self, outputs: Tensor, labels: Tensor) -> Scores:
+        """Mean absolute error."""
+        return {"mae": (float((outputs.float() - labels.float()).abs().sum()), len(labels))}
+
+
+class ValueHead(Head):
+    """A loss that is a function of the shared point; no parameters, no labels.
+
+    Args:
+        subtask: name, scale and shift.
+        function: the point (D,) to the loss.
+    """
+
+    def __init__(self, subtask: Subtask, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__(subtask)
+        self.function = function
+
+    def count(self, batch: dict[str, Tensor]) -> float:
+        """One: the function is always there."""
+        return 1.0
+
+    def loss(self, features: Tensor, batch: dict[str, Tensor]) -> tuple[Tensor | None, float]:
+        """The value of the function."""
+        return self.finish(self.function(features)), 1.0
+
+    def scores(self, features: Tensor, batch: dict[str, Tensor]) -> Scores:
+        """The loss alone."""
+        return {"loss": (float(self.finish(self.function(features))), 1.0)}
+
+
+HEADS = {"classes": ClassHead, "pair": PairHead, "number": NumberHead}
+
+
+def make_head(subtask: Subtask, hidden: int) -> Head:
+    """The head of a subtask over features of width ``hidden``.
+
+    Raises:
+        ValueError: a ``value`` task, whose loss only its data module knows.
+
+    >>> make_head(Subtask("digit", "classes", classes=10), 4).linear.out_features
+    10
+    """
+    if subtask.kind not in HEADS:
+        raise ValueError(f"task {subtask.name}: kind {subtask.kind!r} has no head of its own")
+    return HEADS[subtask.kind](subtask, hidden)

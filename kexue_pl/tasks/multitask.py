@@ -1,0 +1,367 @@
+"""Several tasks on one encoder, balanced by any rule (kexue.fm/archives/8870, 8896, 8907)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from kexue_pl.balancers import Balancer, Equal
+from kexue_pl.distributed import all_reduce_sum, world_size
+from kexue_pl.gradients import (
+    FanOut,
+    TaskGradients,
+    fan_out,
+    global_losses,
+    scaled,
+    task_gradients,
+    window_backward,
+)
+from kexue_pl.tasks.balance import Balance, plot_balance, rows_of
+from kexue_pl.tasks.heads import Head
+from kexue_pl.tasks.manual import ManualTask
+from kexue_pl.tasks.multitask_parts import (
+    choose_main,
+    main_index,
+    make_parts,
+    start_prior,
+)
+
+__all__ = ["MultitaskTask"]
+
+Batch = dict[str, Tensor]
+
+
+class MultitaskTask(ManualTask):
+    """Any number of tasks on one trunk; the balancer decides how their gradients add up.
+
+    A rule that reads losses alone weights the loss of everything. A rule that reads gradients acts on
+    the trunk: at ``level="encoding"`` where the tasks' gradients meet, in one ordinary backward (an
+    upper bound of the exact problem, article 8896), at ``level="parameters"`` exactly. A task without
+    labels in a batch, or with a loss or gradient that is not finite, is left out of the step: the
+    others' update is what it would be without it. Weights and Gram are those of all ranks' batches and
+    of the whole accumulation window.
+
+    Args:
+        data: a data module with ``subtasks``; set up.
+        balancer: the rule.
+        optimizer: see :class:`BaseTask`.
+        scheduler: see :class:`BaseTask`.
+        model: specification of a text encoder; None for features and objectives.
+        attention: scaling of the attention, None for the usual one.
+        level: ``encoding`` or ``parameters``.
+        heads: what task-specific parameters get: ``weighted``, ``own`` or ``auto`` (as the rule says).
+        main_task: name of the main task, for rules that have one; its score is then the monitored one.
+        sharing: ``hard``, ``mmoe``, ``cgc`` or ``cross_stitch``.
+        experts: shared experts of ``mmoe`` and ``cgc``.
+        widths: layers of the trunk over features.
+        chunk: tasks that go through the trunk at once at the parameter level.
+        log_every: optimizer steps between two records of losses, weights and gradients.
+
+    Raises:
+        ValueError: settings that do not fit the data or each other.
+    """
+
+    monitor: ClassVar[str] = "val/score"
+    monitor_mode: ClassVar[str] = "max"
+
+    def __init__(
+        self,
+        *,
+        data: Any,
+        balancer: Balancer,
+        optimizer: Callable[[Iterable[Any]], Optimizer],
+        scheduler: Callable[..., LRScheduler] | None = None,
+        model: Any = None,
+        attention: Any = None,
+        level: Literal["encoding", "parameters"] = "encoding",
+        heads: Literal["auto", "own", "weighted"] = "auto",
+        main_task: str | None = None,
+        sharing: str = "hard",
+        experts: int = 4,
+        widths: Sequence[int] = (64, 32),
+        chunk: int = 1,
+        log_every: int = 10,
+    ) -> None:
+        super().__init__(optimizer=optimizer, scheduler=scheduler)
+        if level not in ("encoding", "parameters"):
+            raise ValueError(f"task.level={level!r}: expected encoding or parameters")
+        if heads not in ("auto", "own", "weighted"):
+            raise ValueError(f"task.heads={heads!r}: expected auto, own or weighted")
+        if balancer.needs_matrix and level != "parameters":
+            raise ValueError(f"balancer: {balancer.name} needs task.level=parameters")
+        self.data, self.balancer, self.level = data, balancer, level
+        self.names = [task.name for task in data.subtasks]
+        self.main = main_index(main_task, self.names)
+        choose_main(balancer, self.main, main_task)
+        start_prior(balancer, data)
+        parts = make_parts(data, model, attention, sharing, experts, widths)
+        self.trunk, self.sharing, self.heads = parts
+        self.parts: list[Head] = list(self.heads)  # type: ignore[arg-type]
+        self.head_rule = balancer.heads if heads == "auto" else heads
+        self.chunk, self.log_every = chunk, log_every
+        self.quarantined = [0] * len(self.names)
+        self.history: list[tuple[int, Balance]] = []
+        self._step: Balance | None = None
+        self._before: dict[str, Tensor] = {}
+        self._sums: dict[tuple[int, str], list[float]] = {}
+
+    def encode(self, batch: Batch) -> Tensor:
+        """What all tasks share of a batch."""
+        out: Tensor = self.sharing(self.trunk(batch))
+        return out
+
+    def task_losses(
+        self, views: Sequence[Tensor], batch: Batch
+    ) -> tuple[list[Tensor | None], list[float]]:
+        """Local mean losses of all tasks (None without labels) and numbers of labels."""
+        found = [
+            head.loss(self.sharing.task(t, view), batch)
+            for t, (head, view) in enumerate(zip(self.parts, views))
+        ]
+        return [loss for loss, _ in found], [count for _, count in found]
+
+    def own_parameters(self, t: int) -> list[nn.Parameter]:
+        """Parameters of task t alone."""
+        return [*self.parts[t].parameters(), *self.sharing.own(t)]
+
+    def shared_parameters(self) -> list[nn.Parameter]:
+        """Parameters of all tasks together."""
+        own = {id(p) for t in range(len(self.names)) for p in self.own_parameters(t)}
+        return [p for p in self.parameters() if id(p) not in own and p.requires_grad]
+
+    def embeddings(self) -> nn.Module | None:
+        """The word embeddings of a text encoder."""
+        encoder = getattr(self.trunk, "encoder", None)
+        return None if encoder is None else encoder.embeddings
+
+    def loss(self, batch: Batch) -> Tensor:
+        """The plain sum of the losses of a batch."""
+        shared = self.encode(batch)
+        losses, _ = self.task_losses([shared] * len(self.names), batch)
+        present = [loss for loss in losses if loss is not None]
+        return sum(present[1:], present[0])
+
+    def window_gradients(self, batches: list[Batch]) -> None:
+        """Weigh the tasks on the window and fill the gradients."""
+        rule = self.balancer
+        self._before = rule.state_dict()
+        if rule.needs_matrix or (rule.needs_gram and self.level == "parameters"):
+            self._by_parameters(batches)
+        elif rule.needs_gram or self.head_rule == "own":
+            self._by_encoding(batches)
+        else:
+            self._by_losses(batches)
+
+    def _by_losses(self, batches: list[Batch]) -> None:
+        """Rules without gradients: one ordinary backward from the weighted sum."""
+        counts = self._counts(batches)
+        total = counts.sum(0)
+        values, state = self._window_losses(batches, counts), None
+        if values is not None:
+            state = self.balancer.weights(None, values)
+        seen = torch.zeros(len(self.names), dtype=torch.float64)
+        for index, batch in enumerate(batches):
+            losses, local = self.task_losses([self.encode(batch)] * len(self.names), batch)
+            reduced = global_losses(losses, local)
+            if state is None:
+                known = (
+                    reduced.values if len(batches) == 1 else torch.where(total > 0, 1.0, torch.nan)
+                )
+                state = self.balancer.weights(None, known)
+            share = torch.where(total > 0, counts[index] / total, 0.0)
+            seen += torch.where(counts[index] > 0, reduced.values, 0.0) * share
+            factors = (torch.where(state.isfinite(), state, 1.0) * share).tolist()
+            terms = [scaled(x, factors[t]) for t, x in enumerate(reduced.terms) if x is not None]
+            self.run_backward(self._summed(terms), index == len(batches) - 1)
+        assert state is not None
+        losses_seen = torch.where(total > 0, seen, torch.nan)
+        self._finish(losses_seen, state, None, total, losses_seen.isfinite())
+
+    def _window_losses(self, batches: list[Batch], counts: Tensor) -> Tensor | None:
+        """Losses of the window, for rules that read them before the backward; None if not needed."""
+        if len(batches) == 1 or not self.balancer.needs_losses:
+            return None
+        random = [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
+        found = []
+        with torch.no_grad():
+            for batch in batches:
+                losses, local = self.task_losses([self.encode(batch)] * len(self.names), batch)
+                found.append(global_losses(losses, local).values)
+        torch.set_rng_state(random[0])
+        if random[1:]:
+            torch.cuda.set_rng_state_all(random[1:])
+        sums = (torch.where(counts > 0, torch.stack(found), 0.0) * counts).sum(0)
+        return sums / counts.sum(0)
+
+    def _by_encoding(self, batches: list[Batch]) -> None:
+        """Balance where the tasks' gradients meet, in one backward (per micro-batch)."""
+        tasks, last = len(self.names), len(batches) - 1
+        if last == 0:
+            fan = fan_out(self.encode(batches[0]), self.balancer, tasks=tasks)
+            total = fan.join(*self.task_losses(fan.views, batches[0]))
+            self.run_backward(self._summed([total]))
+        else:
+            fan = window_backward(
+                batches,
+                self.balancer,
+                tasks=tasks,
+                encode=self.encode,
+                heads=self.task_losses,
+                backward=lambda loss, i: self.run_backward(self._summed([loss]), i == last),
+            )
+        self._after_fan_out(fan, batches)
+
+    def _after_fan_out(self, fan: FanOut, batches: list[Batch]) -> None:
+        assert fan.losses is not None and fan.weights is not None and fan.gram is not None
+        gram = fan.gram.cpu()
+        sound = fan.losses.isfinite() & gram.diagonal().isfinite()
+        if self.head_rule == "weighted" and bool(fan.weights.isfinite().all()):
+            for t, weight in enumerate(fan.weights.tolist()):
+                for p in self.own_parameters(t):
+                    if p.grad is not None and bool(sound[t]):
+                        p.grad.mul_(weight)
+        self._finish(fan.losses, fan.weights, gram, self._counts(batches).sum(0), sound)
+
+    def _by_parameters(self, batches: list[Batch]) -> None:
+        """Balance the exact gradients of the shared parameters."""
+        parts = []
+        for batch in batches:
+            fan = fan_out(self.encode(batch), Equal(), tasks=len(self.names))
+            losses, counts = self.task_losses(fan.views, batch)
+            parts.append(
+                task_gradients(
+                    losses,
+                    self.shared_parameters(),
+                    own=[self.own_parameters(t) for t in range(len(self.names))],
+                    counts=counts,
+                    fan=fan,
+                    chunk=self.chunk,
+                    scale=self.loss_scale(),
+                )
+            )
+        found = TaskGradients.merge(parts)
+        update, weights = found.combine(self.balancer)
+        scale_heads = self.head_rule == "weighted" and weights is not None
+        finite = weights is not None and bool(weights.isfinite().all())
+        found.assign(update, weights.tolist() if scale_heads and finite else None)  # type: ignore[union-attr]
+        self._finish(found.losses, weights, found.gram.cpu(), found.counts, found.sound)
+
+    def _counts(self, batches: list[Batch]) -> Tensor:
+        """(micro-batches, T) labels over all ranks."""
+        rows = [[head.count(batch) for head in self.parts] for batch in batches]
+        local = torch.tensor(rows, dtype=torch.float64)
+        return all_reduce_sum(local.to(self.device)).cpu() if world_size() > 1 else local
+
+    def _summed(self, terms: list[Tensor]) -> Tensor:
+        """The sum of the terms; over several ranks every parameter of a head takes part."""
+        total = terms[0] if terms else torch.zeros((), device=self.device)
+        for term in terms[1:]:
+            total = total + term
+        if world_size() > 1 or not terms:
+            for p in self.parameters():
+                if p.requires_grad:
+                    total = total + p.reshape(-1)[0] * 0.0
+        return total
+
+    def _finish(
+        self,
+        losses: Tensor,
+        weights: Tensor | None,
+        gram: Tensor | None,
+        counts: Tensor,
+        sound: Tensor,
+    ) -> None:
+        """Take the gradients of absent and broken tasks' heads away; count and remember."""
+        for t in range(len(self.names)):
+            if not bool(sound[t]) and bool(sound.any()):
+                self.quarantined[t] += int(counts[t] > 0)
+                for p in self.own_parameters(t):
+                    p.grad = None
+        self._step = Balance(losses, weights, gram, self.balancer.certified)
+
+    def after_step(self, skipped: bool) -> None:
+        """Undo the rule's learning of a skipped step; log."""
+        if skipped:
+            self.balancer.load_state_dict(self._before)
+        step = self._step
+        assert step is not None
+        self.log("train/loss", step.losses.nansum().float(), prog_bar=True, batch_size=1)
+        if self.global_step % self.log_every:
+            return
+        values = step.metrics(self.names)
+        for name, count in zip(self.names, self.quarantined):
+            if count:
+                values[f"train/quarantined/{name}"] = float(count)
+        self.log_dict(values, batch_size=1)
+        self.history.append((self.global_step, step))
+
+    def _evaluate(self, batch: Batch) -> None:
+        shared = self.encode(batch)
+        for t, head in enumerate(self.parts):
+            for key, (total, count) in head.scores(self.sharing.task(t, shared), batch).items():
+                entry = self._sums.setdefault((t, key), [0.0, 0.0])
+                entry[0] += total
+                entry[1] += count
+
+    def _log_scores(self, stage: str) -> None:
+        """Means over all ranks' rows of every metric of every task."""
+        keys = [(t, key) for t, head in enumerate(self.parts) for key in head.metrics]
+        local = torch.tensor([self._sums.get(key, [0.0, 0.0]) for key in keys])
+        self._sums = {}
+        sums = all_reduce_sum(local.to(self.device)).cpu().double()
+        means = {key: float(total / count) for key, (total, count) in zip(keys, sums) if count > 0}
+        for (t, key), value in means.items():
+            name = self.names[t]
+            self.log(f"{stage}/loss/{name}" if key == "loss" else f"{stage}/{name}/{key}", value)
+        chosen = range(len(self.names)) if self.main is None else [self.main]
+        scores = [means.get((t, "accuracy"), -means.get((t, "loss"), 0.0)) for t in chosen]
+        self.log(f"{stage}/score", sum(scores) / len(scores), prog_bar=True)
+        self.log(f"{stage}/loss", sum(v for (_, key), v in means.items() if key == "loss"))
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Collect the scores of a batch."""
+        self._evaluate(batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Collect the scores of a batch."""
+        self._evaluate(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation metrics."""
+        self._log_scores("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the test metrics, and what is known of the point of an objective."""
+        self._log_scores("test")
+        if hasattr(self.data, "measure"):
+            for key, value in self.data.measure(self.trunk.x).items():
+                self.log(f"test/{key}", value)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the rule's state and the counts."""
+        checkpoint["multitask"] = {
+            "balancer": self.balancer.state_dict(),
+            "quarantined": list(self.quarantined),
+            "skipped": self.skipped_steps,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put the rule's state and the counts back."""
+        state = checkpoint["multitask"]
+        self.balancer.load_state_dict(state["balancer"])
+        self.quarantined = list(state["quarantined"])
+        self.skipped_steps = int(state["skipped"])
+
+    def tables(self) -> dict[str, list[dict[str, Any]]]:
+        """Losses, weights, norms and cosines of the recorded steps."""
+        return {"balance": rows_of(self.history, self.names)} if self.history else {}
+
+    def plots(self, folder: Path) -> list[Path]:
+        """Losses and weights over the steps, mean cosines."""
+        return plot_balance(self.history, self.names, folder)

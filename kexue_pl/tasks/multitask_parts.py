@@ -1,0 +1,102 @@
+"""How a multi-task model is put together from data, model specification and settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kexue_pl.balancers import Balancer, Prior, entropy, variance
+from kexue_pl.data.subtasks import Subtask, label_key
+from kexue_pl.tasks.heads import ValueHead, make_head
+from kexue_pl.tasks.sharing import Hard, make_sharing
+from kexue_pl.tasks.trunks import FeatureTrunk, TextTrunk
+
+__all__ = ["choose_main", "main_index", "make_parts", "start_prior"]
+
+
+def make_parts(
+    data: Any, model: Any, attention: Any, sharing: str, experts: int, widths: Sequence[int]
+) -> tuple[nn.Module, Hard, nn.ModuleList]:
+    """Trunk, sharing and heads.
+
+    Raises:
+        ValueError: text without a model, or a sharing that an objective cannot have.
+    """
+    subtasks: list[Subtask] = data.subtasks
+    if hasattr(data, "trunk"):
+        if sharing != "hard":
+            raise ValueError(f"task.sharing={sharing}: an objective without data shares everything")
+        values = [ValueHead(task, partial(_one, data, t)) for t, task in enumerate(subtasks)]
+        return data.trunk(), Hard(0, len(subtasks)), nn.ModuleList(values)
+    if model is not None:
+        encoder = model.build(data.tokenizer, attention=attention)
+        data.special_tokens = encoder.special_tokens
+        trunk: FeatureTrunk | TextTrunk = TextTrunk(encoder, model.pooling)
+    elif hasattr(data, "features"):
+        trunk = FeatureTrunk(data.features, list(widths))
+    else:
+        raise ValueError("model: text needs an encoder; give model=static, small or pretrained")
+    hidden = trunk.hidden_size
+    heads = nn.ModuleList(make_head(task, hidden) for task in subtasks)
+    return trunk, make_sharing(sharing, hidden, len(subtasks), experts), heads
+
+
+def _one(data: Any, t: int, point: Tensor) -> Tensor:
+    value: Tensor = data.losses(point)[t]
+    return value
+
+
+def main_index(main_task: str | None, names: list[str]) -> int | None:
+    """Number of the main task.
+
+    Raises:
+        ValueError: no task has that name.
+
+    >>> main_index("b", ["a", "b"]), main_index(None, ["a"])
+    (1, None)
+    """
+    if main_task is None:
+        return None
+    if main_task not in names:
+        raise ValueError(f"task.main_task={main_task!r}: expected one of {', '.join(names)}")
+    return names.index(main_task)
+
+
+def choose_main(rule: Balancer, main: int | None, name: str | None) -> None:
+    """Tell the rule (or the one that it wraps) which task is the main one, where it has one."""
+    inner: Any = getattr(rule, "rule", rule)
+    if main is not None and hasattr(inner, "main"):
+        inner.main = main
+
+
+def start_prior(rule: Balancer, data: Any) -> None:
+    """Give a prior rule the losses of the best constant predictions on the training labels.
+
+    Raises:
+        ValueError: a task whose labels the data does not hold, or all of whose labels are equal.
+    """
+    inner = getattr(rule, "rule", rule)
+    if isinstance(inner, Prior) and not inner.started:
+        inner.start(torch.tensor([prior_loss(task, data.train_set) for task in data.subtasks]))
+
+
+def prior_loss(task: Subtask, rows: Any) -> float:
+    """Loss of the best constant prediction of a task, scaled and shifted as the task's own.
+
+    >>> rows = [{"label_a": 0}, {"label_a": 1}, {"label_a": -1}]
+    >>> round(prior_loss(Subtask("a", "classes", classes=2, scale=10.0), rows), 3)
+    6.931
+    """
+    key = label_key(task.name)
+    if task.kind == "value":
+        raise ValueError("balancer=prior needs labels, which an objective without data has not")
+    labels = torch.tensor([row[key] for row in rows])
+    if task.kind == "number":
+        value = variance(labels[~labels.isnan()])
+    else:
+        value = entropy(torch.bincount(labels[labels >= 0]))
+    return value * task.scale + task.shift
