@@ -106,7 +106,7 @@ class ScaledAttention:
         for observe in self.observers:
             observe(call)
         query, scale = self._scaled(call)
-        if type(self.positions).logits is not Positions.logits:
+        if type(call.positions).logits is not Positions.logits:
             return _attend_in_chunks(call, query, value, scale, dropout), None
         return self._sdpa(
             module, query, call.key, value, attention_mask, dropout=dropout, scaling=scale,
@@ -130,16 +130,15 @@ class ScaledAttention:
         offset = 0 if causal else keys - queries
         n = self._count(mask, queries, keys, causal=causal, device=query.device)
         query, key = rule.transform(query, key)
-        query, key = self.positions.rotate(query, key, offset)
-        distance = self.positions.bias(query, key, offset)
+        positions = self.positions.in_training() if module.training else self.positions
+        query, key = positions.rotate(query, key, offset)
+        distance = positions.bias(query, key, offset)
         if distance is not None:
             bias = distance if bias is None else bias + distance
         constant = query.shape[-1] ** -0.5 if scale is None else scale
         if rule.absolute:
             constant = 1.0
-        return Call(
-            module, rule, self.positions, query, key, mask, bias, causal, offset, constant, n
-        )
+        return Call(module, rule, positions, query, key, mask, bias, causal, offset, constant, n)
 
     def _rule(self, module: nn.Module) -> Scaling:
         rule = getattr(module, "attention_scaling", None)

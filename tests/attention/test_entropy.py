@@ -37,7 +37,9 @@ def seen_call(positions, mask, causal, length=150):
     calls = []
     function.observers.append(calls.append)
     weights = torch.eye(length).expand(2, 2, length, length)
-    out = function(Layer(causal), q, k, weights, mask)[0]  # values = identity: the output is p
+    out = function(Layer(causal).eval(), q, k, weights, mask)[
+        0
+    ]  # values = identity: the output is p
     return calls[0], out.transpose(1, 2)
 
 
@@ -121,7 +123,7 @@ def test_entropy_of_fixed_random_logits():
             q, k = (x / x.norm(dim=-1, keepdim=True) * math.sqrt(3 * d) for x in (q, k))
             calls = []
             function.observers[:] = [calls.append]
-            function(Layer(), q, k, k, None, scaling=d**-0.5)
+            function(Layer().eval(), q, k, k, None, scaling=d**-0.5)
             means.append(attention_entropy(calls[0], fused=False).mean().item())
         growth[type(scaling)] = (means[-1] - means[0], max(abs(m - means[0]) for m in means))
     assert growth[Standard][0] > 2.5

@@ -215,7 +215,7 @@ def test_positions_and_scaling_in_bfloat16_and_under_autocast(positions):
     torch.manual_seed(0)
     function = ScaledAttention("direct", SHARP, positions)
     q = torch.randn(2, 2, 9, 8)
-    exact = function(Layer(), q, q, q, None)[0]
-    half = function(Layer(), *[q.bfloat16()] * 3, None)[0]
+    exact = function(Layer().eval(), q, q, q, None)[0]
+    half = function(Layer().eval(), *[q.bfloat16()] * 3, None)[0]
     assert half.dtype == torch.bfloat16
     assert (half.float() - exact).abs().max() < 0.1

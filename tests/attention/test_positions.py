@@ -83,7 +83,9 @@ def test_rerope_with_a_wide_window_is_rope(causal, length):
     wide = ScaledAttention("wide", scaling, ReRoPE(window=length - 1))
     narrow = ScaledAttention("narrow", scaling, ReRoPE(window=3))
     rope = ScaledAttention("rope", scaling, RoPE())
-    layer = Layer(causal, groups=2).eval()
+    layer = Layer(causal, groups=2)
+    assert torch.equal(narrow(layer, q, k, v, None)[0], rope(layer, q, k, v, None)[0])
+    layer.eval()
     for given_mask in (None, mask):
         want = rope(layer, q, k, v, given_mask)[0]
         assert torch.allclose(wide(layer, q, k, v, given_mask)[0], want, atol=1e-5)
@@ -95,10 +97,14 @@ def test_cached_positions_equal_the_full_pass():
     q, k, v = (torch.randn(1, 2, 10, 8) for _ in range(3))
     for positions in (RoPE(), ReRoPE(window=3), ALiBi()):
         function = ScaledAttention("cached", EntropyInvariant(base=16), positions)
-        whole = function(Layer(causal=True), q, k, v, None)[0]
+        whole = function(Layer(causal=True).eval(), q, k, v, None)[0]
         for t in (4, 9):
             step = function(
-                Layer(causal=True), q[:, :, t : t + 1], k[:, :, : t + 1], v[:, :, : t + 1], None
+                Layer(causal=True).eval(),
+                q[:, :, t : t + 1],
+                k[:, :, : t + 1],
+                v[:, :, : t + 1],
+                None,
             )[0]
             assert torch.allclose(step[:, 0], whole[:, t], atol=1e-5)
 
@@ -111,8 +117,8 @@ def test_left_padding_moves_nothing():
     mask[..., :3] = False
     for positions in (RoPE(), ReRoPE(window=2), ALiBi(), Positions()):
         function = ScaledAttention("left", EntropyInvariant(base=16), positions)
-        alone = function(Layer(), q, k, v, None)[0]
-        assert torch.allclose(function(Layer(), *pad, mask)[0][:, 3:], alone, atol=1e-5)
+        alone = function(Layer().eval(), q, k, v, None)[0]
+        assert torch.allclose(function(Layer().eval(), *pad, mask)[0][:, 3:], alone, atol=1e-5)
 
 
 def test_no_positions_do_not_tell_the_order():

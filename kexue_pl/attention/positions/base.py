@@ -13,6 +13,10 @@ class Positions:
     subclass, so padding on the left does no harm.
     """
 
+    def in_training(self) -> Positions:
+        """What layers in training mode use instead; itself by default."""
+        return self
+
     def rotate(self, query: Tensor, key: Tensor, offset: int) -> tuple[Tensor, Tensor]:
         """Queries and keys with their positions worked in; identity by default."""
         return query, key

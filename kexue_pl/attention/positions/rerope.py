@@ -16,6 +16,8 @@ class ReRoPE(RoPE):
     by plus or minus window and left unturned themselves. There is no fused kernel: logits are made
     for 128 query rows at a time, each product over the columns that need it.
 
+    Layers in training mode use plain RoPE, as in the article; the window belongs to inference.
+
     Args:
         window: largest distance told apart, in tokens, at least 1; below the training length.
         base: as in :class:`RoPE`.
@@ -30,6 +32,11 @@ class ReRoPE(RoPE):
         if window < 1:
             raise ValueError(f"ReRoPE: window={window} must be at least 1; set model.window")
         self.window = window
+        self._plain = RoPE(base=base, interleaved=interleaved)
+
+    def in_training(self) -> RoPE:
+        """Plain RoPE: inside the training length the method changes nothing that must be learned."""
+        return self._plain
 
     def rotate(self, query: Tensor, key: Tensor, offset: int) -> tuple[Tensor, Tensor]:
         """Nothing yet: distances are worked in by :meth:`logits`."""
