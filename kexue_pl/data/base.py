@@ -180,8 +180,10 @@ class DataModule(L.LightningDataModule):
         """Loader over this rank's share of the test rows (the validation rows where there are none)."""
         return self._eval_loader(self.test_set or self.valid_set)
 
-    def _eval_loader(self, rows: Sequence[Row] | None) -> Any:
-        return self._loader(rows, _EvalBatches(len(rows), self.eval_batch_size)) if rows else []
+    def _eval_loader(self, rows: Sequence[Row] | None, batch_size: int | None = None) -> Any:
+        if not rows:
+            return []
+        return self._loader(rows, _EvalBatches(len(rows), batch_size or self.eval_batch_size))
 
     def _loader(self, rows: Sequence[Row] | None, sampler: Sampler[list[Key]]) -> DataLoader[Row]:
         return DataLoader(
