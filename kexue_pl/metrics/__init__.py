@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from kexue_pl.metrics.alignment import alignment
 from kexue_pl.metrics.best_threshold import at_threshold, best_threshold
 from kexue_pl.metrics.calibration import calibration_curve, expected_calibration_error
+from kexue_pl.metrics.mcnemar import McNemar, mcnemar
 from kexue_pl.metrics.pearson import pearson
 from kexue_pl.metrics.retrieval import ndcg_at, ranked, recall_at, reciprocal_rank_at
 from kexue_pl.metrics.spearman import mean_ranks, spearman
@@ -27,6 +28,7 @@ __all__ = [
     "Alignment",
     "BestThreshold",
     "Calibration",
+    "McNemar",
     "Pearson",
     "Retrieval",
     "Spearman",
@@ -36,6 +38,7 @@ __all__ = [
     "best_threshold",
     "calibration_curve",
     "expected_calibration_error",
+    "mcnemar",
     "mean_ranks",
     "ndcg_at",
     "pearson",
