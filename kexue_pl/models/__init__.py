@@ -5,9 +5,11 @@ from __future__ import annotations
 from kexue_pl.models.alignment import Alignment
 from kexue_pl.models.encoder import Encoder, TransformerEncoder
 from kexue_pl.models.interaction import INTERACTIONS, match_types, maxsim
+from kexue_pl.models.masked_lm import MaskedLM
 from kexue_pl.models.pair_model import PairModel
 from kexue_pl.models.pooling import POOLINGS, pool
 from kexue_pl.models.pretrained import Pretrained
+from kexue_pl.models.pretrained_mlm import PretrainedMLM
 from kexue_pl.models.small import Small
 from kexue_pl.models.static import Static, StaticEncoder
 from kexue_pl.models.tokenizers import train_tokenizer
@@ -17,8 +19,10 @@ __all__ = [
     "POOLINGS",
     "Alignment",
     "Encoder",
+    "MaskedLM",
     "PairModel",
     "Pretrained",
+    "PretrainedMLM",
     "Small",
     "Static",
     "StaticEncoder",
