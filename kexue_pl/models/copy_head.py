@@ -1,0 +1,56 @@
+"""Output distribution that may point at the question's own tokens."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+TINY = 1e-30
+
+
+class CopyHead(nn.Module):
+    """p = (1 - g) softmax(E f(h)) + g pointer, over the vocabulary.
+
+    f is the masked-language head of BERT, E the input embedding (tied), pointer the attention of
+    the state over the question's tokens added up by token (arXiv 1704.04368), g a gate. A token
+    that training never showed can still be copied.
+
+    Args:
+        hidden: H.
+        vocabulary: V.
+        copy: False leaves the softmax alone.
+    """
+
+    def __init__(self, hidden: int, vocabulary: int, *, copy: bool = True) -> None:
+        super().__init__()
+        self.transform = nn.Sequential(nn.Linear(hidden, hidden), nn.GELU(), nn.LayerNorm(hidden))
+        self.bias = nn.Parameter(torch.zeros(vocabulary))
+        self.copy = copy
+        if copy:
+            self.query, self.key = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
+            self.gate = nn.Linear(hidden, 1)
+
+    def forward(
+        self, states: Tensor, embeddings: Tensor, source: Tensor, ids: Tensor, mask: Tensor
+    ) -> Tensor:
+        """Log-probabilities of the next token, (N, T, V) float32.
+
+        Args:
+            states: (N, T, H) of the positions that predict.
+            embeddings: (V, H), the input embedding.
+            source: (N, L, H) states of the question.
+            ids: (N, L) its tokens.
+            mask: (N, L), which of them are real.
+        """
+        logits = F.linear(self.transform(states), embeddings, self.bias).float()
+        if not self.copy:
+            return torch.as_tensor(logits.log_softmax(-1))
+        scores = self.query(states) @ self.key(source).transpose(1, 2) * states.shape[-1] ** -0.5
+        scores = scores.float().masked_fill(~mask[:, None, :].bool(), float("-inf"))
+        pointer = torch.zeros_like(logits).scatter_add(
+            -1, ids[:, None, :].expand(scores.shape), scores.softmax(-1)
+        )
+        gate = self.gate(states).float().sigmoid()
+        mixed: Tensor = (1 - gate) * logits.softmax(-1) + gate * pointer
+        return mixed.clamp_min(TINY).log()

@@ -1,0 +1,105 @@
+"""One transformer that reads a question and writes a key."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kexue_pl.models.copy_head import CopyHead
+from kexue_pl.models.unilm_mask import additive, unilm_sees
+
+
+class UniLMModel(nn.Module):
+    """A BERT body under the UniLM mask with an output head.
+
+    Args:
+        body: a transformers model with ``input_ids``, ``token_type_ids``, ``position_ids``, a 4-D
+            additive ``attention_mask`` and a key/value cache, built as a decoder.
+        copy: let the head copy from the question.
+    """
+
+    def __init__(self, body: Any, *, copy: bool = True) -> None:
+        super().__init__()
+        self.body = body
+        self.max_length = int(body.config.max_position_embeddings)
+        self.head = CopyHead(int(body.config.hidden_size), int(body.config.vocab_size), copy=copy)
+        # transformers renamed the argument between minor versions.
+        takes = inspect.signature(body.forward).parameters
+        self._cache_name = "cache" if "cache" in takes else "past_key_values"
+
+    @property
+    def embeddings(self) -> nn.Embedding:
+        """The input embedding, also the output's."""
+        layer = self.body.get_input_embeddings()
+        assert isinstance(layer, nn.Embedding)
+        return layer
+
+    def states(
+        self,
+        ids: Tensor,
+        segment: Tensor,
+        sees: Tensor,
+        positions: Tensor | None = None,
+        cache: Any = None,
+    ) -> Tensor:
+        """Hidden states (B, Q, H) of ``ids`` (B, Q), whose rows of ``sees`` (B, Q, K) are bool.
+
+        K counts cached positions first, then the Q new ones, which are added to ``cache``.
+        """
+        inputs: dict[str, Any] = {
+            "input_ids": ids,
+            "token_type_ids": segment,
+            "attention_mask": additive(sees, self.embeddings.weight.dtype)[:, None],
+            "position_ids": positions,
+            "use_cache": cache is not None,
+        }
+        if cache is not None:
+            inputs[self._cache_name] = cache
+        out: Tensor = self.body(**inputs).last_hidden_state
+        return out
+
+    def forward(self, input_ids: Tensor, segment: Tensor, attention_mask: Tensor) -> Tensor:
+        """Log-probabilities of the token after each position, (B, L, V).
+
+        Args:
+            input_ids: (B, L), ``[CLS] Q [SEP] S [SEP] P [SEP] M [SEP]``.
+            segment: (B, L), 0 on the question with its specials, 1 after.
+            attention_mask: (B, L), 1 on tokens.
+        """
+        states = self.states(input_ids, segment, unilm_sees(segment, attention_mask))
+        source = attention_mask.bool() & (segment == 0)
+        longest = int(source.sum(1).max())
+        return torch.as_tensor(
+            self.head(
+                states,
+                self.embeddings.weight,
+                states[:, :longest],
+                input_ids[:, :longest],
+                source[:, :longest],
+            )
+        )
+
+    def target_log_p(self, input_ids: Tensor, segment: Tensor, attention_mask: Tensor) -> Tensor:
+        """Log-probability of each token of the key, (B, T); 0 on padding.
+
+        The head, the dear part, runs on the positions before a key token alone.
+        """
+        states = self.states(input_ids, segment, unilm_sees(segment, attention_mask))
+        source = attention_mask.bool() & (segment == 0)
+        size, count = source.sum(1), segment.sum(1)
+        longest = int(size.max())
+        step = torch.arange(max(1, int(count.max())), device=input_ids.device)
+        before = (size[:, None] - 1 + step).clamp(max=input_ids.shape[1] - 2)
+        rows = torch.arange(len(input_ids), device=input_ids.device)[:, None]
+        log_p = self.head(
+            states[rows, before],
+            self.embeddings.weight,
+            states[:, :longest],
+            input_ids[:, :longest],
+            source[:, :longest],
+        )
+        chosen = log_p.gather(-1, input_ids[rows, before + 1][..., None])[..., 0]
+        return torch.where(step < count[:, None], chosen, 0.0)

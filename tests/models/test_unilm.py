@@ -1,0 +1,154 @@
+"""No leak, and step by step equals teacher forcing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from kexue_pl.attention import EntropyInvariant, Scaling, Standard
+from kexue_pl.models.tree_decoder import TreeDecoder
+from kexue_pl.models.unilm import UniLM
+from kexue_pl.models.unilm_model import UniLMModel
+
+VOCABULARY, CLS, SEP = 40, 1, 2
+
+
+class Tokens:
+    pad_token_id = 0
+
+    def __len__(self) -> int:
+        return VOCABULARY
+
+
+def small(attention: Scaling | None = None, *, copy: bool = True, kind: str = "sdpa") -> UniLMModel:
+    torch.manual_seed(0)
+    spec = UniLM(hidden_size=32, layers=2, heads=2, max_length=48, copy=copy)
+    model = spec.build(Tokens(), attention=attention).eval()
+    torch.nn.init.normal_(model.head.bias, std=1.0)
+    if attention is None:
+        model.body.set_attn_implementation(kind)
+    return model
+
+
+def batch(seed: int = 0) -> dict[str, torch.Tensor]:
+    """Two rows of different length: 6 + 5 and 4 + 3 tokens."""
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(3, VOCABULARY, (2, 11), generator=generator)
+    segment = torch.tensor([[0] * 6 + [1] * 5, [0] * 4 + [1] * 3 + [0] * 4])
+    mask = torch.tensor([[1] * 11, [1] * 7 + [0] * 4])
+    return {"input_ids": ids * mask, "segment": segment * mask, "attention_mask": mask}
+
+
+KINDS = [
+    ("eager", None),
+    ("sdpa", None),
+    ("ours", EntropyInvariant(base=8, floor=2)),
+    ("plain", Standard()),
+]
+
+
+@pytest.mark.parametrize(("kind", "attention"), KINDS)
+@torch.no_grad()
+def test_future_target_tokens_change_nothing_before_them(kind: str, attention: Any) -> None:
+    model, rows = small(attention, kind=kind), batch()
+    before = model(**rows)
+    for at in range(7, 11):
+        changed = {**rows, "input_ids": rows["input_ids"].clone()}
+        changed["input_ids"][0, at] = 3 if rows["input_ids"][0, at] != 3 else 4
+        after = model(**changed)
+        assert torch.equal(before[0, :at], after[0, :at])
+        assert torch.equal(before[1], after[1])
+        assert not torch.equal(before[0, at], after[0, at])
+
+
+@pytest.mark.parametrize(("kind", "attention"), KINDS)
+@torch.no_grad()
+def test_padding_changes_nothing(kind: str, attention: Any) -> None:
+    model, rows = small(attention, kind=kind), batch()
+    alone = {k: v[1:, :7] for k, v in rows.items()}
+    torch.testing.assert_close(model(**rows)[1, :7], model(**alone)[0], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["eager"])
+@torch.no_grad()
+def test_a_boolean_mask_would_leak(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control: what the additive mask is for."""
+    model, rows = small(kind=kind), batch()
+    monkeypatch.setattr("kexue_pl.models.unilm_model.additive", lambda sees, dtype: sees)
+    changed = {**rows, "input_ids": rows["input_ids"].clone()}
+    changed["input_ids"][0, 10] = 3 if rows["input_ids"][0, 10] != 3 else 4
+    assert not torch.equal(model(**rows)[0, :10], model(**changed)[0, :10])
+
+
+@torch.no_grad()
+def test_source_sees_itself_both_ways() -> None:
+    model, rows = small(), batch()
+    changed = {**rows, "input_ids": rows["input_ids"].clone()}
+    changed["input_ids"][0, 5] = 3 if rows["input_ids"][0, 5] != 3 else 4
+    assert not torch.equal(model(**rows)[0, 0], model(**changed)[0, 0])
+
+
+@pytest.mark.parametrize("copy", [True, False])
+@torch.no_grad()
+def test_outputs_are_distributions_and_unseen_tokens_can_be_copied(copy: bool) -> None:
+    model, rows = small(copy=copy), batch()
+    log_p = model(**rows)
+    torch.testing.assert_close(log_p.exp().sum(-1), torch.ones(2, 11))
+    if copy:
+        model.head.bias[30] = -50.0
+        model.head.gate.bias.fill_(10.0)
+        rows["input_ids"][0, 2] = 30
+        assert float(model(**rows)[0, 5, 30]) > -4
+
+
+@pytest.mark.parametrize(("kind", "attention"), KINDS)
+def test_tree_decoder_equals_teacher_forcing(kind: str, attention: Any) -> None:
+    """Random beams that branch, reorder and end at different times."""
+    model = small(attention, kind=kind)
+    rng = np.random.default_rng(0)
+    sizes = [6, 4, 9]
+    ids = torch.zeros(3, 9, dtype=torch.long)
+    for b, size in enumerate(sizes):
+        ids[b, :size] = torch.from_numpy(rng.integers(3, VOCABULARY, size))
+    mask = (torch.arange(9) < torch.tensor(sizes)[:, None]).long()
+    decoder = TreeDecoder(model, ids, mask)
+    log_p, question, prefixes = decoder.start(), np.arange(3), [()] * 3
+    for step in range(4):
+        for b, prefix in enumerate(prefixes):
+            want = forced(model, ids[question[b], : sizes[question[b]]], prefix)
+            torch.testing.assert_close(log_p[b], want, atol=1e-5, rtol=1e-5)
+        alive = [q for q in range(3) if step < 2 + q]
+        pick = [int(p) for q in alive for p in rng.choice(np.flatnonzero(question == q), 1 + q)]
+        parent = np.array(pick)
+        token = rng.integers(3, VOCABULARY, len(parent))
+        prefixes = [(*prefixes[p], int(t)) for p, t in zip(parent, token, strict=True)]
+        question = question[parent]
+        log_p = decoder.step(question, parent, token)
+
+
+@torch.no_grad()
+def forced(model: UniLMModel, source: torch.Tensor, prefix: tuple[int, ...]) -> torch.Tensor:
+    ids = torch.cat([source, torch.tensor(prefix, dtype=torch.long)])[None]
+    segment = torch.zeros_like(ids)
+    segment[0, len(source) :] = 1
+    return model(ids, segment, torch.ones_like(ids))[0, -1]
+
+
+@torch.no_grad()
+def test_target_log_p_counts_the_key_only() -> None:
+    model, rows = small(), batch()
+    got = model.target_log_p(**rows)
+    log_p, ids = model(**rows), rows["input_ids"]
+    assert got.shape == (2, 5) and got[1, 3:].eq(0).all()
+    want = [float(log_p[0, i, ids[0, i + 1]]) for i in range(5, 10)]
+    assert got[0].tolist() == pytest.approx(want, abs=1e-5)
+    want = [float(log_p[1, i, ids[1, i + 1]]) for i in range(3, 6)]
+    assert got[1, :3].tolist() == pytest.approx(want, abs=1e-5)
+
+
+def test_indivisible_heads_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"model.hidden_size=30, model.heads=4"):
+        UniLM(hidden_size=30)
