@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakKeyDictionary
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kexue_pl.retrieval.strings import Strings
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 CHUNK = 1 << 16
 CODE_POINTS = 0x110000
+UNASKED, SEVERAL = -1, -2
+_ENCODERS: WeakKeyDictionary[Any, Encode] = WeakKeyDictionary()
 
 
 class Encode(Protocol):
@@ -45,34 +49,53 @@ def tokenizer_encode(tokenizer: PreTrainedTokenizerFast) -> Encode:
 
 
 def character_encode(tokenizer: PreTrainedTokenizerFast) -> Encode:
-    """The same for lower-cased character vocabularies, by one table look-up over all code points.
+    """The same for tokenizers that look at each character by itself, by one table over code points.
 
-    Texts with a character the vocabulary lacks go through the tokenizer itself.
+    The table is filled by asking the tokenizer about each new character once. Texts with
+    characters of no or several tokens (spaces, bytes of unknown ones, combining marks) go through
+    the tokenizer.
     """
-    table = np.full(CODE_POINTS, -1, np.int64)
-    special = set(tokenizer.all_special_tokens)
-    for token, number in tokenizer.get_vocab().items():
-        if len(token) == 1 and token not in special:
-            table[ord(token)] = number
+    table = np.full(CODE_POINTS, UNASKED, np.int64)
     slow = tokenizer_encode(tokenizer)
 
+    def ask(points: NDArray[np.uint32]) -> None:
+        import unicodedata
+
+        characters = [chr(p) for p in points.tolist()]
+        answers = slow(characters)
+        single = answers.lengths == 1
+        single &= np.array([not unicodedata.combining(c) for c in characters])
+        table[points] = SEVERAL
+        table[points[single]] = answers.flat[answers.offsets[:-1][single]]
+
     def encode(texts: list[str]) -> Strings:
-        lowered = [t.lower() for t in texts]
         offsets = np.zeros(len(texts) + 1, np.int64)
-        np.cumsum([len(t) for t in lowered], out=offsets[1:])
-        points = np.frombuffer("".join(lowered).encode("utf-32-le", "surrogatepass"), np.uint32)
+        np.cumsum([len(t) for t in texts], out=offsets[1:])
+        points = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), np.uint32)
+        new = np.unique(points[table[points] == UNASKED])
+        if len(new):
+            ask(new)
         flat = table[points]
-        unknown = np.unique(np.searchsorted(offsets, np.flatnonzero(flat < 0), side="right") - 1)
-        fast = Strings(flat, offsets)
-        if len(unknown) == 0:
-            return fast
-        missing = slow([texts[i] for i in unknown.tolist()])
-        both = concatenate([fast, missing])
+        several = np.unique(np.searchsorted(offsets, np.flatnonzero(flat < 0), side="right") - 1)
+        if len(several) == 0:
+            return Strings(flat, offsets)
+        both = concatenate([Strings(flat, offsets), slow([texts[i] for i in several.tolist()])])
         order = np.arange(len(texts))
-        order[unknown] = len(texts) + np.arange(len(unknown))
+        order[several] = len(texts) + np.arange(len(several))
         return both.take(order)
 
     return encode
+
+
+def encoder_of(tokenizer: PreTrainedTokenizerFast) -> Encode:
+    """The fastest ``Encode`` that gives what the tokenizer gives; one a tokenizer."""
+    known = _ENCODERS.get(tokenizer)
+    if known is None:
+        model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+        by_character = model.get("type") == "BPE" and not model.get("merges")
+        known = (character_encode if by_character else tokenizer_encode)(tokenizer)
+        _ENCODERS[tokenizer] = known
+    return known
 
 
 def encode_chunks(encode: Encode, texts: Iterable[list[str]]) -> Strings:

@@ -89,7 +89,15 @@ def train_segment_scorer(
         steps, batch, hard, lr, seed: of the training.
     """
     data = _Examples(index, questions, names, predicates, vocabulary, silent)
-    torch_state = torch.get_rng_state()
+    # A first question may come in the middle of an evaluation, where gradients are off.
+    with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]):
+        model = _fit(data, vocabulary, steps=steps, batch=batch, hard=hard, lr=lr, seed=seed)
+    return SegmentScorer(model.eval(), data.lexical, questions, vocabulary)
+
+
+def _fit(
+    data: _Examples, vocabulary: int, *, steps: int, batch: int, hard: int, lr: float, seed: int
+) -> LexicalScorer:
     torch.manual_seed(seed)
     model = LexicalScorer(vocabulary + 1)
     scalars = [model.lexical.weight, model.lexical.bias, model.name_weights]
@@ -112,8 +120,7 @@ def train_segment_scorer(
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-    torch.set_rng_state(torch_state)
-    return SegmentScorer(model.eval(), data.lexical, questions, vocabulary)
+    return model
 
 
 class _Examples:
