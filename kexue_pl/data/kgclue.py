@@ -1,0 +1,130 @@
+"""Question files in the KgCLUE format, answered from one of several bases."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kexue_pl.data.base import Row
+from kexue_pl.data.distractors import MODES, Question, knowledge_base
+from kexue_pl.data.kgclue_reader import parse_question, read_questions
+from kexue_pl.data.questions import QuestionData, Record, existing
+from kexue_pl.retrieval.meaning import split_subject
+from kexue_pl.retrieval.triples import read_blocks
+
+MODES_UNSEEN = tuple(f"{mode}_unseen" for mode in MODES[1:])
+
+
+class KgCLUE(QuestionData):
+    """KgCLUE questions (``S ||| P ||| O``) with a base of triples.
+
+    Args:
+        train, valid: question files with answers, JSON lines.
+        test: with answers; None tests on ``valid``.
+        triples: the real base as TSV, JSONL or Parquet; None makes one around the question files.
+        base: how that one is made: ``qa``, ``rich``, ``hard`` (see ``knowledge_base``),
+            ``rich_unseen`` and ``hard_unseen`` draw the distractors of evaluated names from their
+            own predicates, none of which training shows.
+        valid_rows: evaluate at most so many validation questions an epoch; None for all.
+        limit: at most so many training questions, for learning curves; None for all.
+        resplit: mix train and valid and split again, so that predicates of valid occur in train.
+        batch_size, eval_batch_size, num_workers, seed, max_question, max_length, swap, index: as in
+            ``QuestionData``.
+
+    Raises:
+        ValueError: an unknown base, or a missing file.
+    """
+
+    def __init__(
+        self,
+        *,
+        train: str,
+        valid: str,
+        test: str | None = None,
+        triples: str | None = None,
+        base: str = "rich",
+        valid_rows: int | None = 300,
+        limit: int | None = None,
+        resplit: bool = False,
+        batch_size: int = 32,
+        eval_batch_size: int | None = 64,
+        num_workers: int = 0,
+        seed: int = 0,
+        max_question: int = 72,
+        max_length: int = 128,
+        swap: float = 0.5,
+        index: str | None = None,
+    ) -> None:
+        super().__init__(
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            num_workers=num_workers,
+            seed=seed,
+            max_question=max_question,
+            max_length=max_length,
+            swap=swap,
+            index=index,
+        )
+        if base not in (*MODES, *MODES_UNSEEN):
+            accepted = ", ".join((*MODES, *MODES_UNSEEN))
+            raise ValueError(f"data.base={base!r}: accepted are {accepted}")
+        self.files = {"train": train, "valid": valid, "test": test}
+        self.triples, self.mode = triples, base
+        self.valid_rows, self.limit, self.resplit = valid_rows, limit, resplit
+
+    def setup(self, stage: str) -> None:
+        """Read the files and make the base, the same on every rank."""
+        if self.base:
+            return
+        parts = {
+            name: [parse_question(row) for row in read_questions(existing(path, f"data.{name}"))]
+            for name, path in self.files.items()
+            if path is not None
+        }
+        test = parts.get("test", parts["valid"])
+        if self.resplit:
+            parts["train"], parts["valid"], test = self._mixed(parts["train"], parts["valid"])
+        self.base = self._base(parts["train"], [*parts["valid"], *parts.get("test", [])])
+        self.train_set = self._rows(parts["train"][: self.limit], train=True)
+        self.valid_set = self._rows(parts["valid"][: self.valid_rows])
+        self.test_set = self._rows(test)
+
+    def _mixed(self, train: list[Question], valid: list[Question]) -> tuple[Any, Any, Any]:
+        import random
+
+        rows = [*train, *valid]
+        random.Random(f"{self.seed}/resplit").shuffle(rows)
+        held = rows[len(train) :]
+        return rows[: len(train)], held, held
+
+    def _base(self, train: list[Question], held: list[Question]) -> list[Record]:
+        if self.index is not None:
+            return [((s, p, m), o) for s, p, m, o in knowledge_base(train, "qa", seed=self.seed)]
+        if self.triples is not None:
+            return list(self._read_triples())
+        if self.mode in MODES:
+            triples = knowledge_base([*train, *held], self.mode, seed=self.seed)
+        else:
+            mode = self.mode.removesuffix("_unseen")
+            own = knowledge_base(held, mode, seed=self.seed)
+            names = {t[0] for t in own}
+            others = knowledge_base(train, mode, seed=self.seed)
+            triples = own + [t for t in others if t[0] not in names]
+        return [((s, p, m), o) for s, p, m, o in triples]
+
+    def _read_triples(self) -> Any:
+        path = existing(self.triples, "data.triples")
+        for block in read_blocks(path, ("subject", "predicate", "object")):
+            for subject, predicate, value in zip(*(c.to_pylist() for c in block), strict=True):
+                name, meaning = split_subject(subject)
+                yield (name, predicate, meaning), value
+
+    def _rows(self, found: list[Question], *, train: bool = False) -> list[Row]:
+        return [
+            {
+                "question": q.question,
+                "key": (q.subject, q.predicate, q.meaning),
+                "value": q.object,
+                "train": train,
+            }
+            for q in found
+        ]

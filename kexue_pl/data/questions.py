@@ -1,0 +1,194 @@
+"""What all question data share: a base of keys, the training layout, and the index."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kexue_pl.data.base import DataModule, Row
+from kexue_pl.retrieval import PrefixIndex, Strings, build_index, fingerprint
+from kexue_pl.retrieval.encode import Encode, concatenate, encoder_of
+
+Record = tuple[tuple[str, ...], str]  # (segments of the key, value)
+
+
+class QuestionData(DataModule):
+    """Questions whose answers are keys of a base.
+
+    A row holds ``question``, ``key`` (the segments in the order they are generated) and ``value``.
+    A subclass fills the sets and ``base`` in ``setup``.
+
+    Args:
+        batch_size: questions of one training batch over all ranks.
+        eval_batch_size: questions decoded at once on each rank.
+        num_workers: loader processes for each rank.
+        seed: of order, augmentation and drawn bases.
+        max_question: longest question in tokens; longer ones are cut.
+        max_length: longest training row in tokens, question and key together.
+        swap: share of the training rows whose name is replaced, in question and key, by the name
+            of another row or by random characters of the base's names: teaches copying.
+        index: folder of a stored index to answer from, instead of one built from the base.
+    """
+
+    segments: tuple[str, ...] = ("subject", "predicate", "meaning")
+
+    def __init__(
+        self,
+        *,
+        batch_size: int = 32,
+        eval_batch_size: int | None = 32,
+        num_workers: int = 0,
+        seed: int = 0,
+        max_question: int = 72,
+        max_length: int = 128,
+        swap: float = 0.3,
+        index: str | None = None,
+    ) -> None:
+        super().__init__(
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            num_workers=num_workers,
+            seed=seed,
+        )
+        if not 0 <= swap <= 1:
+            raise ValueError(f"data.swap={swap}: a share between 0 and 1")
+        self.max_question, self.max_length, self.swap = max_question, max_length, swap
+        self.index = index
+        self.base: list[Record] = []
+        self._letters: list[str] = []
+
+    def texts(self) -> Iterable[str]:
+        """Training questions and every segment of the base, for the character vocabulary."""
+        for row in self.train_set or []:
+            yield str(row["question"])
+        for key, _ in self.base:
+            yield from key
+
+    def make_index(self) -> PrefixIndex:
+        """The index of the base under the tokenizer, or the stored one.
+
+        Raises:
+            ValueError: no base and no index, or a stored index made with another tokenizer.
+        """
+        if self.index is not None:
+            return PrefixIndex.load(self.index, tokenizer=fingerprint(self.tokenizer))
+        return index_records(self.base, self.tokenizer)
+
+    def encode(self, texts: Sequence[str]) -> Strings:
+        """Token strings of texts, without special tokens."""
+        return self._encoder()(list(texts))
+
+    def question_tokens(self, texts: Sequence[str]) -> Strings:
+        """Token strings of questions, cut to ``max_question``."""
+        strings = self.encode(texts)
+        kept = [strings[i][: self.max_question] for i in range(len(strings))]
+        return Strings.of(kept)
+
+    def sources(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """``[CLS] Q [SEP]`` of each question, padded: ids (B, L) and mask (B, L)."""
+        cls, sep = self.tokenizer.cls_token_id, self.tokenizer.sep_token_id
+        strings = self.question_tokens(texts)
+        return self._pad([[cls, *strings[i], sep] for i in range(len(strings))])
+
+    def collate(self, rows: list[Row]) -> dict[str, Any]:
+        """The article's layout: ``[CLS] Q [SEP] S [SEP] P [SEP] M [SEP]``, segment 0 up to the
+        first SEP.
+        """
+        rows = [self._swapped(row) for row in rows]
+        cls, sep = self.tokenizer.cls_token_id, self.tokenizer.sep_token_id
+        questions = self.question_tokens([row["question"] for row in rows])
+        keys = self.encode([text for row in rows for text in row["key"]])
+        ids, segments, at = [], [], 0
+        for i, row in enumerate(rows):
+            source = [cls, *questions[i], sep]
+            target = []
+            for k in range(len(row["key"])):
+                target += [*keys[at + k], sep]
+            at += len(row["key"])
+            ids.append([*source, *target][: self.max_length])
+            segments.append(([0] * len(source) + [1] * len(target))[: self.max_length])
+        input_ids, mask = self._pad(ids)
+        segment, _ = self._pad(segments)
+        number = torch.tensor([row["row_id"] for row in rows])
+        return {
+            "input_ids": input_ids, "segment": segment, "attention_mask": mask, "row_id": number
+        }  # fmt: skip
+
+    def _encoder(self) -> Encode:
+        return encoder_of(self.tokenizer)
+
+    def _pad(self, rows: list[list[int]]) -> tuple[Tensor, Tensor]:
+        width = max(map(len, rows))
+        ids = torch.zeros(len(rows), width, dtype=torch.long)
+        mask = torch.zeros_like(ids)
+        for i, row in enumerate(rows):
+            ids[i, : len(row)] = torch.tensor(row)
+            mask[i, : len(row)] = 1
+        return ids, mask
+
+    def _swapped(self, row: Row) -> Row:
+        """Training rows only (an epoch is theirs): another name in question and key, by (seed,
+        epoch, row).
+        """
+        if not self.swap or not row.get("train") or not self.train_set:
+            return row
+        draw = random.Random(f"{self.seed}/{row['epoch']}/{row['row_id']}")
+        name = row["key"][0]
+        if draw.random() >= self.swap or not name or name not in row["question"]:
+            return row
+        if draw.random() < 0.5:
+            other = self.train_set[draw.randrange(len(self.train_set))]["key"][0]
+        else:
+            other = "".join(draw.choices(self._alphabet(), k=draw.randint(2, 6)))
+        question = row["question"].replace(name, other, 1)
+        return {**row, "question": question, "key": (other, *row["key"][1:])}
+
+    def _alphabet(self) -> list[str]:
+        if not self._letters:
+            self._letters = sorted({c for key, _ in self.base for c in key[0] if not c.isspace()})
+        return self._letters
+
+
+def index_records(records: Sequence[Record], tokenizer: Any) -> PrefixIndex:
+    """Index of (segments, value) records; every distinct text is tokenised once.
+
+    Raises:
+        ValueError: no records.
+    """
+    import pyarrow as pa
+
+    if not records:
+        raise ValueError("data: the base has no keys; give data.train or data.index")
+    encode, pools, columns, texts = encoder_of(tokenizer), [], [], []
+    for k in range(len(records[0][0])):
+        numbers: dict[str, int] = {}
+        column = [numbers.setdefault(key[k], len(numbers)) for key, _ in records]
+        columns.append(np.array(column, np.int64))
+        pools.append(concatenate([encode(list(numbers))]))
+        texts.append(pa.array(list(numbers), pa.large_string()))
+    values = pa.array([value for _, value in records], pa.large_string())
+    return build_index(
+        pools,
+        columns,
+        values,
+        separator=tokenizer.sep_token_id,
+        tokenizer=fingerprint(tokenizer),
+        texts=texts,
+    )
+
+
+def existing(path: str | None, key: str) -> Path:
+    """A path of the configuration that must be a file.
+
+    Raises:
+        ValueError: names the key.
+    """
+    if path is None or not Path(path).is_file():
+        raise ValueError(f"{key}={path}: no such file; give {key}=FILE")
+    return Path(path)
