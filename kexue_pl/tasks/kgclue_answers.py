@@ -1,0 +1,248 @@
+"""The ways in which a question is answered from a base, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kexue_pl.data.questions import QuestionData
+from kexue_pl.models.branches import branch_log_p
+from kexue_pl.models.tree_decoder import TreeDecoder
+from kexue_pl.models.unilm_model import UniLMModel
+from kexue_pl.retrieval import (
+    Hypothesis,
+    Lookahead,
+    PrefixIndex,
+    SegmentScorer,
+    SegmentSearch,
+    Strings,
+    constrained_beam_search,
+    free_beam_search,
+    join_subject,
+    rule,
+)
+from kexue_pl.retrieval.beam_state import Ints
+from kexue_pl.retrieval.official import Answer
+
+PRIOR_QUESTIONS = 3
+BRANCHES = 64  # predicates of one row when the prior is measured
+
+
+@dataclass(frozen=True)
+class Found:
+    """One answer.
+
+    Args:
+        answer: as it is handed in; None where nothing was found.
+        log_p: its log-probability; minus infinity where nothing was found, 0 for the rule.
+        is_key: whether it is a key of the base.
+    """
+
+    answer: Answer | None = None
+    log_p: float = float("-inf")
+    is_key: bool = False
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How questions are decoded; see ``KgclueTask``."""
+
+    beams: int = 3
+    renormalise: bool = True
+    lookahead: bool = True
+    skip_forced: bool = True
+    lexical: float = 1.0
+    seq2seq: float = 0.6
+    prior: float = 1.0
+    names_kept: int = 2
+
+
+class Answerer:
+    """Answers questions by beam search, by segment scores, by both, by rule, or freely.
+
+    Args:
+        model: in evaluation mode when a method is called.
+        data: encodes questions.
+        index: the base.
+        settings: of the search.
+        scorer: trained segment scores, None without.
+    """
+
+    def __init__(
+        self,
+        model: UniLMModel,
+        data: QuestionData,
+        index: PrefixIndex,
+        settings: Settings,
+        scorer: SegmentScorer | None = None,
+    ) -> None:
+        self.model, self.data, self.index, self.settings = model, data, index, settings
+        self.vocabulary = len(data.tokenizer)
+        self.scorer = scorer if index.segments > 1 else None
+        self._searches: dict[str, SegmentSearch] = {}
+
+    def methods(self) -> list[str]:
+        """Names of the methods that apply, the main one first."""
+        if self.index.segments < 2:
+            return ["seq2seq", "unconstrained"]
+        learned = [] if self.scorer is None else ["combined", "lexical"]
+        if self.settings.seq2seq == 0 and learned:
+            learned.reverse()
+        return [*learned, "seq2seq", "rule", "unconstrained"]
+
+    def answer(self, method: str, texts: Sequence[str]) -> list[list[Found]]:
+        """Best answers of each question, best first; empty lists where nothing was found."""
+        if method == "rule":
+            return self._by_rule(texts)
+        if method == "unconstrained":
+            return self._freely(texts)
+        if method == "seq2seq":
+            return [self._shown(h) for h in self.beam(texts)]
+        return [self._shown(h) for h in self.segments(method, texts)]
+
+    def beam(self, texts: Sequence[str]) -> list[list[Hypothesis]]:
+        """Constrained beam search with the model alone."""
+        ids, mask = self._sources(texts)
+        look = None
+        if self.settings.lookahead and self.index.segments > 1:
+            sizes = mask.sum(1).tolist()
+            rows = [row[:n] for row, n in zip(ids.tolist(), sizes, strict=True)]
+            look = Lookahead(Strings.of(rows), self.vocabulary)
+        return constrained_beam_search(
+            self.index,
+            TreeDecoder(self.model, ids, mask),
+            len(texts),
+            beams=self.settings.beams,
+            renormalise=self.settings.renormalise,
+            lookahead=look,
+            skip_forced=self.settings.skip_forced,
+        )
+
+    def segments(self, method: str, texts: Sequence[str]) -> list[list[Hypothesis]]:
+        """Search by whole segments; questions without a known name fall back to the beam."""
+        search = self._search(method)
+        questions = self.data.question_tokens(texts)
+        found = search.search(
+            questions,
+            answers=self.settings.beams,
+            model=self._model_score(questions) if search.model else None,
+        )
+        missing = [i for i, hypotheses in enumerate(found) if not hypotheses]
+        if missing:
+            beams = self.beam([texts[i] for i in missing])
+            for i, hypotheses in zip(missing, beams, strict=True):
+                found[i] = hypotheses
+        return found
+
+    def _search(self, method: str) -> SegmentSearch:
+        if method not in self._searches:
+            assert self.scorer is not None  # methods() offers it only then
+            weight = self.settings.seq2seq if method == "combined" else 0.0
+            prior = self.log_prior() if weight and self.settings.prior else None
+            self._searches[method] = SegmentSearch(
+                self.index,
+                self.scorer,
+                lexical=self.settings.lexical,
+                model=weight,
+                prior=self.settings.prior,
+                names_kept=self.settings.names_kept,
+                log_prior=prior,
+            )
+        return self._searches[method]
+
+    def _model_score(self, questions: Strings) -> Any:
+        """log p of predicates given question and name, by the model."""
+
+        def score(question: Ints, name: Ints, predicate: Ints) -> NDArray[np.float64]:
+            pair = question * int(self.index.base[1]) + name
+            starts = np.flatnonzero(np.diff(pair, prepend=-1))
+            ends = np.append(starts[1:], len(pair))
+            sources = [self._source(questions[int(question[s])]) for s in starts]
+            prefixes = [self._segment(0, int(name[s])) for s in starts]
+            branches = [
+                [self._segment(1, p) for p in predicate[a:b].tolist()]
+                for a, b in zip(starts, ends, strict=True)
+            ]
+            return np.concatenate(branch_log_p(self.model, sources, prefixes, branches))
+
+        return score
+
+    def log_prior(self) -> NDArray[np.float64]:
+        """Mean log p of every predicate over questions that do not ask for it, (predicates,).
+
+        The questions are training questions far apart, each with its own name.
+        """
+        rows = self.data.train_set or []
+        step = max(1, len(rows) // PRIOR_QUESTIONS)
+        chosen = [rows[i] for i in range(0, len(rows), step)][:PRIOR_QUESTIONS]
+        questions = self.data.question_tokens([r["question"] for r in chosen])
+        names = self.data.encode([r["key"][0] for r in chosen])
+        sep = self.index.separator
+        count = int(self.index.base[2] - self.index.base[1])
+        total = np.zeros(count)
+        blocks = [range(a, min(a + BRANCHES, count)) for a in range(0, count, BRANCHES)]
+        branches = [[self._segment(1, p) for p in block] for block in blocks]
+        for i in range(len(chosen)):
+            sources = [self._source(questions[i])] * len(blocks)
+            prefixes = [[*names[i], sep]] * len(blocks)
+            total += np.concatenate(branch_log_p(self.model, sources, prefixes, branches))
+        return np.asarray(total / max(1, len(chosen)))
+
+    def _by_rule(self, texts: Sequence[str]) -> list[list[Found]]:
+        rows = rule(self.index, self.data.question_tokens(texts), self.vocabulary)
+        return [[Found(self._answer(r, r + 1), 0.0, True)] if r >= 0 else [] for r in rows.tolist()]
+
+    def _freely(self, texts: Sequence[str]) -> list[list[Found]]:
+        ids, mask = self._sources(texts)
+        found = free_beam_search(
+            TreeDecoder(self.model, ids, mask),
+            len(texts),
+            separator=self.index.separator,
+            segments=self.index.segments,
+            beams=self.settings.beams,
+        )
+        best = [[(score, tokens) for score, tokens in pool[:1]] for pool in found]
+        keys = [tokens[:-1] for pool in best for _, tokens in pool]
+        lo, hi = self.index.lookup(keys)
+        ranges = iter(zip(lo.tolist(), hi.tolist(), strict=True))
+        return [[self._free(s, tokens, *next(ranges)) for s, tokens in pool] for pool in best]
+
+    def _free(self, score: float, tokens: tuple[int, ...], lo: int, hi: int) -> Found:
+        if lo >= 0:
+            return Found(self._answer(lo, hi), score, True)
+        parts: list[list[int]] = [[]]
+        for token in tokens[:-1]:
+            if token == self.index.separator:
+                parts.append([])
+            else:
+                parts[-1].append(token)
+        texts = [self.data.tokenizer.decode(p) for p in parts] + [""] * 3
+        return Found(Answer(join_subject(texts[0], texts[2]), texts[1], ""), score, False)
+
+    def _shown(self, hypotheses: list[Hypothesis]) -> list[Found]:
+        return [Found(self._answer(h.lo, h.hi), h.score, True) for h in hypotheses]
+
+    def _answer(self, lo: int, hi: int) -> Answer:
+        """The triple of a range of rows with one key; of several values the first in order."""
+        value = min(str(self.index.value(row)) for row in range(lo, hi))
+        texts = self.index.texts(lo)
+        if self.index.segments == 1:
+            return Answer(texts[0], "", value)
+        meaning = texts[2] if len(texts) > 2 else ""
+        return Answer(join_subject(texts[0], meaning), texts[1], value)
+
+    def _sources(self, texts: Sequence[str]) -> tuple[Any, Any]:
+        device = self.model.embeddings.weight.device
+        ids, mask = self.data.sources(texts)
+        return ids.to(device), mask.to(device)
+
+    def _source(self, question: list[int]) -> list[int]:
+        return [self.data.tokenizer.cls_token_id, *question, self.index.separator]
+
+    def _segment(self, segment: int, rank: int) -> list[int]:
+        string = np.array([int(self.index.base[segment]) + rank])
+        return [*self.index.pool_strings(string)[0], self.index.separator]
