@@ -24,7 +24,23 @@ OPTIONS = [(group, name) for group in groups() for name in options(group)]
 # What an option needs beside it on a command line.
 NEEDS = {
     "data=files": ["data.train=x.tsv", "data.valid=y.tsv"],
+    "data=keyed_pairs": ["data.train=x.tsv", "data.valid=y.tsv"],
+    "data=text": ["data.train=folder"],
     "model=pretrained": ["model.path=folder"],
+    "model=pretrained_mlm": ["model.path=folder"],
+}
+# The task of an option that no task has as its default.
+NEAREST = {
+    "balancer": "multitask",
+    "data=text": "mlm",
+    "data=stdlib": "mlm",
+    "data=keyed_pairs": "kgclue",
+    "data=kgclue": "kgclue",
+    "data=toy": "multitask",
+    "data=quadratics": "multitask",
+    "data=digits": "multitask",
+    "data=multitask_world": "multitask",
+    "model=pretrained_mlm": "mlm",
 }
 PARTS = [(group, name) for group, name in OPTIONS if group in SAME_NAME]
 CHOICES = [(group, name) for group, name in OPTIONS if group not in ("hydra", "paths")]
@@ -61,8 +77,7 @@ def test_option_file_and_class_have_one_name(group: str, name: str) -> None:
 @pytest.mark.parametrize(("group", "name"), CHOICES, ids=named(CHOICES))
 def test_option_composes_and_is_right(group: str, name: str) -> None:
     register()
-    task = _task_of(group, name)
-    words = [] if group == "task" else [f"task={task}"]
+    words = [] if group in ("task", "experiment") else [f"task={_task_of(group, name)}"]
     word = f"{group}=[{name}]" if group == "callbacks" else f"{group}={name}"
     if group == "logger":
         assert settings(group, name)
@@ -80,7 +95,7 @@ def _task_of(group: str, name: str) -> str:
         ]:
             if line.get(f"override /{group}") == name:
                 return task
-    return {"balancer": "multitask"}.get(group, "matching")
+    return NEAREST.get(f"{group}={name}", NEAREST.get(group, "matching"))
 
 
 def test_every_leaf_argument_is_known() -> None:

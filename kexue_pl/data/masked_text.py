@@ -13,7 +13,8 @@ from torch import Tensor
 
 from kexue_pl.data.lengths import LengthsData, check_lengths
 from kexue_pl.data.masking import MaskRule, WordEdges, choose, hide
-from kexue_pl.data.packing import Documents, pack
+from kexue_pl.data.packing import pack
+from kexue_pl.documents import Documents
 
 __all__ = ["Chunks", "MaskedText", "Split"]
 

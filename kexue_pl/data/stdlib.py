@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from kexue_pl.data.masked_text import MaskedText, Split
-from kexue_pl.data.packing import Documents
+from kexue_pl.documents import Documents
 
 __all__ = ["Stdlib"]
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from kexue_pl.data.masked_text import MaskedText, Split
-from kexue_pl.data.packing import Documents
 from kexue_pl.data.reading import DataError, Field, RowPolicy, read_table
+from kexue_pl.documents import Documents
 
 __all__ = ["Text", "pieces"]
 

@@ -162,7 +162,7 @@ class MaskedLM:
         """A tokenizer trained on ``texts``, kept in the cache of the data where there is one."""
         from transformers import PreTrainedTokenizerFast
 
-        from kexue_pl.data.packing import Documents, cached
+        from kexue_pl.documents import Documents, cached
         from kexue_pl.models.tokenizers import train_tokenizer
 
         if not isinstance(texts, Documents):

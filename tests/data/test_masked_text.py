@@ -11,10 +11,11 @@ import torch
 from kexue_pl.data.lengths import check_lengths
 from kexue_pl.data.masked_text import Chunks
 from kexue_pl.data.masking import MaskRule
-from kexue_pl.data.packing import Documents, cached, pack
+from kexue_pl.data.packing import pack
 from kexue_pl.data.reading import DataError
 from kexue_pl.data.stdlib import Stdlib
 from kexue_pl.data.text import Text, pieces
+from kexue_pl.documents import Documents, cached
 from kexue_pl.models.masked_lm import MaskedLM
 
 RULE = MaskRule(rate=0.15, mask_id=0, vocab_size=500, first=1)
