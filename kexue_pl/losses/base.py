@@ -14,7 +14,7 @@ A task works with any loss through five members:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -82,13 +82,13 @@ class PairOutputs:
 
     def tensors(self) -> dict[str, Tensor]:
         """The fields that are there, by name."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {name: value for name, value in values.items() if value is not None}
+        return {name: value for name, value in vars(self).items() if value is not None}
 
     def full_precision(self) -> PairOutputs:
         """The same with float16 and bfloat16 tensors upcast to float32."""
         half = (torch.float16, torch.bfloat16)
-        return replace(self, **{k: v.float() for k, v in self.tensors().items() if v.dtype in half})
+        found = {k: v.float() for k, v in self.tensors().items() if v.dtype in half}
+        return replace(self, **found) if found else self
 
     @staticmethod
     def cat(parts: Sequence[PairOutputs]) -> PairOutputs:
@@ -136,10 +136,10 @@ class Loss(nn.Module):
             labels = None
         if labels is None or labels.device.type == "cpu":
             self.check_labels(labels)
-        if labels is not None and labels.shape[:1] != (outputs.rows(),):
-            raise ValueError(f"labels of shape {tuple(labels.shape)} for {outputs.rows()} pairs")
-        device = next(iter(outputs.tensors().values())).device.type
-        with torch.autocast(device_type=device, enabled=False):
+        first = next(iter(outputs.tensors().values()))
+        if labels is not None and labels.shape[:1] != first.shape[:1]:
+            raise ValueError(f"labels of shape {tuple(labels.shape)} for {len(first)} pairs")
+        with torch.autocast(device_type=first.device.type, enabled=False):
             return self.compute(outputs.full_precision(), labels)
 
     def score(self, outputs: PairOutputs) -> Tensor:

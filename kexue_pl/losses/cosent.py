@@ -11,7 +11,7 @@ from torch.autograd.function import FunctionCtx
 
 from kexue_pl.losses.base import Kind, Loss, PairOutputs
 from kexue_pl.losses.gather import joint, times_world_size
-from kexue_pl.losses.kernels import KERNELS, Kernel, choose, sort_kernel
+from kexue_pl.losses.kernels import KERNELS, Kernel, choose, log_kernel
 from kexue_pl.losses.labels import check_ordered, present
 
 __all__ = ["CoSENT", "cosent_loss"]
@@ -34,7 +34,7 @@ class _KnownGradient(torch.autograd.Function):
         scores, labels, gradient = ctx.saved_tensors  # type: ignore[attr-defined]
         if torch.is_grad_enabled():
             # A second derivative is wanted (gradient penalties): redo it differentiably.
-            gradient = sort_kernel(scores, labels)[1]
+            gradient = log_kernel(scores, labels)[1]
         return upstream[0] * gradient, None, None
 
 
@@ -51,7 +51,7 @@ def cosent_loss(scores: Tensor, labels: Tensor, *, kernel: str = "auto") -> Tens
     Args:
         scores: s (B,), already scaled; float16 and bfloat16 are computed in float32.
         labels: y (B,), any ordered values: 0/1, grades, real numbers; only their order counts.
-        kernel: "auto", or "dense" (O(B^2)), "two_label" (at most two label values), "group", "sort".
+        kernel: "auto", "sum" (scores within -40..40) or "log" (any scores); see `kernels`.
 
     Returns:
         The loss, 0-dimensional, twice differentiable by `scores`.
@@ -83,7 +83,7 @@ def _ranking_loss(scores: Tensor, labels: Tensor, kernel: str) -> Tensor:
         return scores.sum()
     if labels.dtype == torch.bool:
         labels = labels.to(torch.uint8)
-    name = choose(labels) if kernel == "auto" else kernel
+    name = choose(scores) if kernel == "auto" else kernel
     loss: Tensor = _KnownGradient.apply(scores, labels, KERNELS[name])  # type: ignore[no-untyped-call]
     return loss
 
@@ -117,8 +117,7 @@ class CoSENT(Loss):
         if kernel != "auto" and kernel not in KERNELS:
             raise ValueError(f"loss.kernel={kernel!r}; choose one of auto, {', '.join(KERNELS)}")
         self.scale, self.gather, self.kernel = scale, gather, kernel
-        self.batches = 0
-        self.single_label_batches = 0
+        self._counts = {"batches": 0, "single_label_batches": 0}
 
     def check_labels(self, labels: Tensor | None) -> None:
         """Labels must be there and finite."""
@@ -143,17 +142,17 @@ class CoSENT(Loss):
 
     def _count(self, loss: float, labels: Tensor) -> None:
         """Count training batches of one label value; said aloud at 1, 10, 100, ..."""
-        self.batches += 1
+        self._counts["batches"] += 1
         if loss == 0 and bool((labels == labels[0]).all()):
-            self.single_label_batches += 1
-            n = self.single_label_batches
+            self._counts["single_label_batches"] += 1
+            n = self._counts["single_label_batches"]
             if n in (1, 10, 100, 1_000, 10_000, 100_000):
                 _LOG.warning(
                     "%s: %d of %d batches had one label value only and taught nothing; set "
                     "data.stratify=true, or loss=info_nce where all pairs are positive",
-                    type(self).__name__, n, self.batches,
+                    type(self).__name__, n, self._counts["batches"],
                 )  # fmt: skip
 
     def diagnostics(self) -> dict[str, float]:
         """Training batches of one label value so far (counted where labels lie on the host)."""
-        return {"single_label_batches": float(self.single_label_batches)}
+        return {"single_label_batches": float(self._counts["single_label_batches"])}

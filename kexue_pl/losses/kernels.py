@@ -1,15 +1,13 @@
-"""Ways to the pairwise ranking loss in O(B log B), each with its gradient in closed form.
+"""Two ways to the pairwise ranking loss in O(B log B), each with its gradient in closed form.
 
-With labels in groups g of ascending value, a_g = LSE of s over g, b_g = LSE of -s over g:
+With labels in groups g of ascending value, A_g the sum of exp(s) over g, B_g that of exp(-s):
 
-    pre_g = LSE_{h<g} a_h      suf_g = LSE_{h>g} b_h      (an empty LSE is -inf)
-    L = LSE(0, {a_g + suf_g}_g)
-    dL/ds_k = exp(s_k + suf_{g(k)} - L) - exp(pre_{g(k)} - s_k - L)
+    L = log(1 + sum over g of A_g sum over h > g of B_h)
+    dL/ds_k = [e^{s_k} sum over h > g(k) of B_h - e^{-s_k} sum over h < g(k) of A_h] / e^L
 
-so that the forward pass knows the gradient already. `sort_kernel` is made of differentiable steps;
-`group_kernel` and `two_label_kernel` are cheaper; `dense_kernel` is the definition, which takes the
-fewest steps for a few rows. All take s (B,) float32 or float64 and y (B,), B
-> 0.
+so that the forward pass knows the gradient already. `sum_kernel` takes it literally, which needs scores
+of moderate size; `log_kernel` works with logarithms and is made of differentiable steps. Both take
+s (B,) float32 or float64 and y (B,), B > 0.
 """
 
 from __future__ import annotations
@@ -19,41 +17,53 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = [
-    "KERNELS",
-    "Kernel",
-    "choose",
-    "dense_kernel",
-    "group_kernel",
-    "sort_kernel",
-    "two_label_kernel",
-]
+__all__ = ["KERNELS", "Kernel", "choose", "log_kernel", "sum_kernel"]
 
 Kernel = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
-_DENSE_TO = 64  # rows up to which the B x B matrix is the cheapest
-_GROUP_FROM = 1536  # rows from which group sums are cheaper than two cumulative log-sum-exps
+# Scores up to which e^s, and in float64 the sum over pairs, are far from the ends of the range.
+_MODERATE = {torch.float32: 40.0, torch.float64: 300.0}
 
 
-def dense_kernel(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Loss () and gradient (B,) from the B x B matrix of s_j - s_i.
+def sum_kernel(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Loss () and gradient (B,) by sums of exponentials, which are taken in float64.
 
-    >>> [t.tolist() for t in dense_kernel(torch.zeros(2), torch.tensor([0, 1]))]
+    One exponential a row; no sort where labels are whole numbers of a small range. Scores beyond 40
+    (300 in float64) are not for this kernel.
+
+    >>> [t.tolist() for t in sum_kernel(torch.zeros(2), torch.tensor([0, 1]))]
     [0.693147..., [0.5, -0.5]]
     """
-    gaps = scores - scores[:, None]
-    gaps = gaps.masked_fill(labels[:, None] <= labels, -torch.inf)
-    loss = torch.logsumexp(torch.cat([gaps.flatten(), gaps.new_zeros(1)]), 0)
-    shares = torch.exp(gaps - loss)
-    return loss, shares.sum(0) - shares.sum(1)
+    group, groups = _groups(labels)
+    up = torch.exp(scores)
+    down = up.reciprocal()
+    zero = torch.zeros(groups, dtype=torch.float64, device=scores.device)
+    a, b = zero.index_add(0, group, up.double()), zero.index_add(0, group, down.double())
+    below = torch.cat([zero[:1], a[:-1].cumsum(0)])
+    above = torch.cat([b[1:].flip(0).cumsum(0).flip(0), zero[:1]])
+    pairs = a @ above
+    rise, fall = (above / (1 + pairs)).to(scores.dtype), (below / (1 + pairs)).to(scores.dtype)
+    return pairs.log1p().to(scores.dtype), up * rise[group] - down * fall[group]
 
 
-def sort_kernel(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Loss () and gradient (B,) by one sort and two cumulative log-sum-exps.
+def _groups(labels: Tensor) -> tuple[Tensor, int]:
+    """(B,) number of the group of each row, by ascending label, and how many groups there may be."""
+    low, high = torch.aminmax(labels)
+    width = high.item() - low.item()
+    if width < max(64, labels.numel()):
+        codes = (labels - low).long()
+        if not labels.is_floating_point() or bool((codes + low == labels).all()):
+            return codes, int(width) + 1
+    values, codes = torch.unique(labels, return_inverse=True)
+    return codes, values.numel()
+
+
+def log_kernel(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Loss () and gradient (B,) by one sort and two cumulative log-sum-exps, for scores of any size.
 
     Both results are differentiable, no value is read back from the device, and no float64 is used.
 
-    >>> [t.tolist() for t in sort_kernel(torch.zeros(2), torch.tensor([0, 1]))]
+    >>> [t.tolist() for t in log_kernel(torch.zeros(2), torch.tensor([0, 1]))]
     [0.693147..., [0.5, -0.5]]
     """
     ordered, order = torch.sort(labels)
@@ -68,71 +78,20 @@ def sort_kernel(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return loss, torch.zeros_like(s).scatter(0, order, gradient)
 
 
-def group_kernel(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Loss () and gradient (B,) by group sums, which are taken in float64.
+KERNELS: dict[str, Kernel] = {"sum": sum_kernel, "log": log_kernel}
 
-    In float32 the group sums themselves would lose accuracy from about 1e5 pairs on.
 
-    >>> [t.tolist() for t in group_kernel(torch.zeros(2), torch.tensor([0, 1]))]
-    [0.693147..., [0.5, -0.5]]
+def choose(scores: Tensor) -> str:
+    """Name of the cheapest kernel that is exact for these scores (B,), B > 0.
+
+    On an accelerator always "log": the other reads values back from the device, needs float64 and
+    adds in an order that is not fixed.
+
+    >>> choose(torch.tensor([-20.0, 20.0])), choose(torch.tensor([0.0, 1e6]))
+    ('sum', 'log')
     """
-    values, group = torch.unique(labels, return_inverse=True)
-    if values.numel() < 2:
-        return scores.new_zeros(()), torch.zeros_like(scores)
-
-    def by_group(v: Tensor) -> Tensor:
-        top = v.new_full((values.numel(),), -torch.inf).scatter_reduce(0, group, v, "amax")
-        total = torch.zeros(values.numel(), dtype=torch.float64, device=v.device)
-        total.index_add_(0, group, torch.exp(v - top[group]).double())
-        return top.double() + total.log()
-
-    a, b = by_group(scores), by_group(-scores)
-    empty = a.new_full((1,), -torch.inf)
-    pre = torch.cat([empty, torch.logcumsumexp(a[:-1], 0)])
-    suf = torch.cat([torch.logcumsumexp(b[1:].flip(0), 0).flip(0), empty])
-    loss = torch.logsumexp(torch.cat([a + suf, a.new_zeros(1)]), 0)
-    up = torch.exp(scores + (suf - loss)[group].to(scores.dtype))
-    down = torch.exp((pre - loss)[group].to(scores.dtype) - scores)
-    return loss.to(scores.dtype), up - down
-
-
-def two_label_kernel(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Loss () and gradient (B,) where labels take at most two values; two log-sum-exps, no sort.
-
-    >>> [t.tolist() for t in two_label_kernel(torch.zeros(2), torch.tensor([0, 1]))]
-    [0.693147..., [0.5, -0.5]]
-    """
-    positive = labels == labels.max()
-    a = torch.logsumexp(scores.masked_fill(positive, -torch.inf), 0)
-    p = torch.logsumexp((-scores).masked_fill(~positive, -torch.inf), 0)
-    # logaddexp, since softplus turns linear above 20 and is then off by 2e-11.
-    loss = torch.logaddexp(a + p, torch.zeros_like(a))
-    up, down = torch.exp(scores + p - loss), torch.exp(a - scores - loss)
-    return loss, torch.where(positive, -down, up)
-
-
-KERNELS: dict[str, Kernel] = {
-    "dense": dense_kernel,
-    "sort": sort_kernel,
-    "group": group_kernel,
-    "two_label": two_label_kernel,
-}
-
-
-def choose(labels: Tensor) -> str:
-    """Name of the cheapest kernel for these labels (B,).
-
-    On an accelerator always "sort": the others read label values back from the device, need float64
-    or sum in an order that is not fixed.
-
-    >>> choose(torch.tensor([0, 1, 2])), choose(torch.arange(100)), choose(torch.arange(100) % 2)
-    ('dense', 'sort', 'two_label')
-    """
-    if labels.device.type != "cpu":
-        return "sort"
-    if labels.numel() <= _DENSE_TO:
-        return "dense"
-    low, high = torch.aminmax(labels)
-    if bool(((labels == low) | (labels == high)).all()):
-        return "two_label"
-    return "group" if labels.numel() >= _GROUP_FROM else "sort"
+    if scores.device.type != "cpu":
+        return "log"
+    low, high = torch.aminmax(scores.detach())
+    limit = _MODERATE[scores.dtype]
+    return "sum" if -limit <= low.item() and high.item() <= limit else "log"

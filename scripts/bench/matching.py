@@ -1,6 +1,6 @@
 """Losses and metrics of text matching beside sentence-transformers, scipy and the dense form.
 
-    python scripts/bench/matching.py [--rows 32 256 2048 8192 32768] [--pairs 100000 1000000]
+    python scripts/bench/matching.py [--rows 32 256 ...] [--pairs 100000 ...] [--seconds 1]
 
 One thread. Times are CPU time of the process, the least of several repeats, all sides measured in turn
 in one run; a loss is one forward and backward pass from (B,) cosines. Memory is the peak that one pass
@@ -28,7 +28,7 @@ _DENSE_UP_TO = 8192  # beyond, the B x B matrix alone is 4 GiB
 _MIB = 2**20
 
 
-def least(passes: dict[str, Pass], seconds: float = 1.0) -> dict[str, float]:
+def least(passes: dict[str, Pass], seconds: float) -> dict[str, float]:
     """Least CPU seconds of each pass; the passes take turns until each had about `seconds`."""
     best = dict.fromkeys(passes, float("inf"))
     spent = dict.fromkeys(passes, 0.0)
@@ -101,7 +101,7 @@ def loss_passes(rows: int, kind: str) -> dict[str, Pass]:
     return passes
 
 
-def losses(sizes: list[int]) -> None:
+def losses(sizes: list[int], seconds: float) -> None:
     """Print the table of the loss."""
     print(
         "| B | labels | ours ms | ST ms | dense ms | ST / ours | dense / ours | MiB ours, ST, dense |"
@@ -113,7 +113,7 @@ def losses(sizes: list[int]) -> None:
             reference = passes["ours"]()
             for name, run in passes.items():
                 torch.testing.assert_close(run(), reference, rtol=1e-3, atol=1e-4, msg=name)
-            ms = {name: 1e3 * took for name, took in least(passes).items()}
+            ms = {name: 1e3 * took for name, took in least(passes, seconds).items()}
             mib = ", ".join(f"{peak(run):.2f}" for run in passes.values())
             whole = ms.get("dense", float("nan"))
             print(
@@ -123,7 +123,7 @@ def losses(sizes: list[int]) -> None:
             )
 
 
-def thresholds(n: int, scores: Any, labels: Any) -> None:
+def thresholds(n: int, scores: Any, labels: Any, seconds: float) -> None:
     """Print the row of the thresholds for the best accuracy and F1, one sort against two loops."""
     from sentence_transformers.sentence_transformer.evaluation import BinaryClassificationEvaluator
 
@@ -134,11 +134,11 @@ def thresholds(n: int, scores: Any, labels: Any) -> None:
 
     found = best_threshold(scores, labels)
     np.testing.assert_allclose((found["accuracy"], found["f1"]), peer(), rtol=1e-12)
-    took = least({"ours": partial(best_threshold, scores, labels), "peer": peer})
+    took = least({"ours": partial(best_threshold, scores, labels), "peer": peer}, seconds)
     _row(n, "accuracy and F1 threshold", took, "sentence-transformers")
 
 
-def metrics(sizes: list[int]) -> None:
+def metrics(sizes: list[int], seconds: float) -> None:
     """Print the table of the threshold and of Spearman."""
     from scipy.stats import spearmanr
 
@@ -147,16 +147,15 @@ def metrics(sizes: list[int]) -> None:
         rng = np.random.default_rng(0)
         labels = (rng.random(n) < 0.5).astype(int)
         scores = np.clip(rng.normal(0.35 + 0.25 * labels, 0.2), -1, 1).astype(np.float32)
-        thresholds(n, scores, labels)
+        thresholds(n, scores, labels, seconds)
         for kind, y in {
             "binary": labels,
             "6 grades": rng.integers(0, 6, n),
             "real": rng.normal(size=n).astype(np.float32),
         }.items():
             assert abs(spearman(scores, y) - spearmanr(scores, y)[0]) < 1e-9
-            took = least(
-                {"ours": partial(spearman, scores, y), "peer": partial(spearmanr, scores, y)}
-            )
+            passes = {"ours": partial(spearman, scores, y), "peer": partial(spearmanr, scores, y)}
+            took = least(passes, seconds)
             _row(n, f"Spearman, {kind}", took, "scipy")
 
 
@@ -168,12 +167,13 @@ def _row(n: int, figure: str, took: dict[str, float], peer: str) -> None:
 def main() -> None:
     """Print all tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, nargs="+", default=[32, 256, 2048, 8192, 32768])
-    parser.add_argument("--pairs", type=int, nargs="+", default=[100_000, 1_000_000])
+    parser.add_argument("--rows", type=int, nargs="*", default=[32, 256, 2048, 8192, 32768])
+    parser.add_argument("--pairs", type=int, nargs="*", default=[100_000, 1_000_000])
+    parser.add_argument("--seconds", type=float, default=1.0, help="CPU time for each figure")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    losses(given.rows)
-    metrics(given.pairs)
+    losses(given.rows, given.seconds)
+    metrics(given.pairs, given.seconds)
 
 
 if __name__ == "__main__":

@@ -135,7 +135,7 @@ def test_bool_labels():
             torch.zeros(2),
             torch.zeros(2),
             "fast",
-            "choose one of auto, dense, sort, group, two_label",
+            "choose one of auto, sum, log",
         ),
     ],
 )
