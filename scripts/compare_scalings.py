@@ -34,6 +34,8 @@ def main(arguments: list[str]) -> int:
     """Compare, print and write; the exit code."""
     from kexue_pl.report.lengths import plot_accuracy
     from kexue_pl.report.scalings import compare, load_task, markdown, variants
+    from kexue_pl.run.checkpoint_io import CheckpointCorruptError
+    from kexue_pl.run.errors import RunError
 
     args = parse(arguments)
     folder = args.output or args.checkpoint.resolve().parent.parent / "scalings"
@@ -42,7 +44,7 @@ def main(arguments: list[str]) -> int:
         names = [name for name in args.scalings.split(",") if name]
         places = [name for name in args.positions.split(",") if name]
         rows = compare(task, data, variants(config, names, places))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RunError, CheckpointCorruptError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     folder.mkdir(parents=True, exist_ok=True)

@@ -128,11 +128,12 @@ def attach(model: nn.Module) -> ScaledAttention:
             own = copy.deepcopy(function.scaling)
             own.bind(heads)
             layer.attention_scaling = own.to(next(layer.parameters()).device)
-    guard(body, function)
+    # The inner body, since heads are also called apart from the whole.
+    guard(body.base_model, function)
     return function
 
 
-def guard(model: nn.Module, function: ScaledAttention) -> None:
+def guard(model: PreTrainedModel, function: ScaledAttention) -> None:
     """Refuse the first batch of a model that does not call ``function`` in it.
 
     transformers accepts any registered name, also for models with an attention of their own
@@ -141,7 +142,8 @@ def guard(model: nn.Module, function: ScaledAttention) -> None:
     before = function.calls
 
     def check(module: nn.Module, inputs: Any, output: Any) -> None:
-        if not torch.compiler.is_compiling() and function.calls == before:
+        replaced = getattr(module.config, "_attn_implementation", None) != function.name
+        if not (replaced or torch.compiler.is_compiling()) and function.calls == before:
             raise RuntimeError(
                 f"{type(module).__name__} never called the attention function {function.name!r}: "
                 "it has an attention of its own, so the scaling would be ignored and padding may "

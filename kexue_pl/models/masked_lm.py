@@ -230,6 +230,8 @@ class MaskedLM:
             position_embedding_type="none",
             token_dropout=False,
             emb_layer_norm_before=False,
+            # Symbols shown and symbols recalled play different parts; text is the better for tying.
+            tie_word_embeddings=not segments,
             pad_token_id=tokenizer.pad_token_id,
             mask_token_id=tokenizer.mask_token_id,
         )
@@ -248,14 +250,16 @@ class MaskedLM:
 
 @torch.no_grad()
 def _draw(model: Any) -> None:
-    """Weights for a narrow model: words of norm sqrt(H), matrices that keep the variance.
+    """Weights for a narrow model: matrices that keep the variance, logits of deviation about 2.
 
     The usual 0.02 is meant for widths near 1,000; at 32 or 128 it delays learning by hundreds of
     steps. Layers that write into the residual stream start smaller, by ``sqrt(2 layers)``.
     """
     depth = (2 * model.config.num_hidden_layers) ** -0.5
     for name, module in model.named_modules():
-        if isinstance(module, nn.Linear) and "decoder" not in name:
+        if isinstance(module, nn.Linear):
             std = 0.8 * module.in_features**-0.5
             nn.init.normal_(module.weight, 0.0, std * (depth if "output.dense" in name else 1.0))
-    nn.init.normal_(model.get_input_embeddings().weight, 0.0, 1.0)
+    words = model.get_input_embeddings().weight
+    tied = model.config.tie_word_embeddings
+    nn.init.normal_(words, 0.0, 2.0 * words.shape[1] ** -0.5 if tied else 1.0)

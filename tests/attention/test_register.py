@@ -126,6 +126,15 @@ def test_guard_lets_a_good_model_pass_and_goes_away():
     assert len(model._forward_hooks) == 0
 
 
+def test_a_replaced_scaling_does_not_refuse():
+    model = hf.BertForMaskedLM(hf.BertConfig(**SIZE))
+    install(model, EntropyInvariant())
+    install(model, SSMax())  # looks for the layers by a forward pass
+    with torch.no_grad():
+        model.bert(inputs()[0])
+    assert len(model.bert._forward_hooks) == 0
+
+
 def test_unknown_name_and_foreign_module():
     with pytest.raises(KeyError, match="not registered by"):
         registered("nowhere")
