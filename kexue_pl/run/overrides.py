@@ -173,7 +173,8 @@ def _look_up(config: DictConfig, key: str) -> tuple[str, list[str], str]:
     for part in key.split("."):
         if isinstance(node, ListConfig) and part.isdigit() and int(part) < len(node):
             node = node._get_node(int(part))
-        elif isinstance(node, DictConfig) and not node._is_none() and part in node:
+        # `in` says no to a key whose value is still missing (???); the list of keys has it.
+        elif isinstance(node, DictConfig) and not node._is_none() and part in list(node):
             node = node._get_node(part)
         else:
             known = (

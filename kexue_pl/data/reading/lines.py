@@ -26,7 +26,7 @@ def near_names(path: Path) -> list[str]:
     if not path.parent.is_dir():
         return []
     names = sorted(entry.name for entry in path.parent.iterdir())
-    return get_close_matches(path.name, names, n=3, cutoff=0.5) or names[:3]
+    return get_close_matches(path.name, names, n=3, cutoff=0.5)
 
 
 def read_bytes(path: Path) -> bytes:
