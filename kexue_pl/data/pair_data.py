@@ -116,14 +116,18 @@ class PairData(DataModule):
             encoder: tells whether special tokens are wanted and how long inputs may be.
             joined: both texts in one sequence instead of two.
         """
-        assert self.tokenizer is not None
-        self._pad = self.tokenizer.pad_token_id or 0
+        self.set_padding()
         sets = {
             name: self.encode(table, encoder, joined=joined, name=name)
             for name, table in self.tables.items()
         }
         self.train_set, self.valid_set = sets.get("train"), sets.get("valid")  # type: ignore[assignment]
         self.test_set = sets.get("test")  # type: ignore[assignment]
+
+    def set_padding(self) -> None:
+        """Pad with the padding token of the tokenizer."""
+        assert self.tokenizer is not None
+        self._pad = self.tokenizer.pad_token_id or 0
 
     def encode(
         self, table: Table, encoder: Any, *, joined: bool, name: str = "data"

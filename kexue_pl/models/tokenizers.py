@@ -65,6 +65,8 @@ def train_tokenizer(
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
         model_max_length=max_length,
+        # Without this a reloaded tokenizer would give a pair no token types.
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
         pad_token="[PAD]",
         unk_token="[UNK]",
         cls_token="[CLS]",

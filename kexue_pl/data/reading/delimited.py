@@ -24,10 +24,15 @@ class Cells:
     cells: list[str]
 
 
-def read_tsv(path: Path, policy: RowPolicy) -> list[Cells]:
+def read_tsv(path: Path, policy: RowPolicy, *, single: bool = False) -> list[Cells]:
     """Rows of a tab-separated file: no quoting, no null strings, every row as wide as the first.
 
     The parsing is pyarrow's in its strictest setting; a quote is text and ``NA`` is two letters.
+
+    Args:
+        path: the file.
+        policy: what happens to bad rows.
+        single: one field will do, so that a file without the delimiter is no mistake.
 
     Raises:
         DataError: see :func:`kexue_pl.data.reading.lines.read_lines`; no tab in the first line;
@@ -37,7 +42,8 @@ def read_tsv(path: Path, policy: RowPolicy) -> list[Cells]:
     if not lines:
         return []
     width = lines[0].text.count("\t") + 1
-    _check_delimiter(path, lines[0], "\t")
+    if not single:
+        _check_delimiter(path, lines[0], "\t")
     lines = [line for line in lines if _fits(path, line, width, policy)]
     table = _parse(("\n".join(line.text for line in lines)).encode(), width)
     columns = [column.to_pylist() for column in table.columns]
@@ -98,8 +104,13 @@ def _check_delimiter(path: Path, line: Line, delimiter: str) -> None:
     raise DataError(path, what, line=line.number, saw=line.text, do=do)
 
 
-def read_csv(path: Path, policy: RowPolicy) -> list[Cells]:
+def read_csv(path: Path, policy: RowPolicy, *, single: bool = False) -> list[Cells]:
     """Rows of a comma-separated file, fields quoted as in RFC 4180, every row as wide as the first.
+
+    Args:
+        path: the file.
+        policy: what happens to bad rows.
+        single: one field will do, so that a file without the delimiter is no mistake.
 
     Raises:
         DataError: see :func:`kexue_pl.data.reading.lines.read_lines`; no comma in the first line;
@@ -110,7 +121,8 @@ def read_csv(path: Path, policy: RowPolicy) -> list[Cells]:
     first = next((line for line in lines if line.text.strip()), None)
     if first is None:
         return []
-    _check_delimiter(path, first, ",")
+    if not single:
+        _check_delimiter(path, first, ",")
     rows: list[Cells] = []
     for row in _records(path, lines, policy):
         if rows and len(row.cells) != len(rows[0].cells):

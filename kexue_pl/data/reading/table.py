@@ -140,7 +140,8 @@ def _read(
         elif kind == "jsonl":
             records = _by_name(source, read_jsonl(source, policy), fields)
         else:
-            rows = (read_tsv if kind == "tsv" else read_csv)(source, policy)
+            single = sum(field.required for field in fields.values()) < 2
+            rows = (read_tsv if kind == "tsv" else read_csv)(source, policy, single=single)
             records = _by_cell(source, rows, fields)
     for line, raw in records:
         fields = _settle(fields, raw)
