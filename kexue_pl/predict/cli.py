@@ -1,0 +1,129 @@
+"""`kexue-predict`: scores of pairs, embeddings of texts, nearest neighbours."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from kexue_pl.run.config import config_dir
+from kexue_pl.run.errors import RunError
+
+__all__ = ["main", "predict"]
+
+# What the user can mend: values, files, damaged checkpoints, too little memory.
+_MENDABLE = (ValueError, OSError, RuntimeError)
+
+_MODES = ("pairs", "encode", "neighbours")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry of ``scripts/predict.py`` and ``kexue-predict``; the exit code.
+
+    Errors are said in at most six lines.
+    """
+    words = sys.argv[1:] if arguments is None else arguments
+    if not words or {"-h", "--help"} & set(words):
+        print((config_dir() / "predict.yaml").read_text(encoding="utf-8"))
+        return 0
+    try:
+        with initialize_config_dir(str(config_dir()), version_base="1.3"):
+            config = compose("predict", overrides=words)
+        _check(config)
+        print(predict(config))
+    except (RunError, HydraException, OmegaConfBaseException, *_MENDABLE) as error:
+        print("\n".join(f"error: {error}".splitlines()[:6]), file=sys.stderr)
+        return 1
+    return 0
+
+
+def _check(config: DictConfig) -> None:
+    missing = [f"{key}: required; set {key}=VALUE" for key in OmegaConf.missing_keys(config)]
+    if config.mode not in _MODES:
+        missing.append(f"mode={config.mode}: expected one of {', '.join(_MODES)}")
+    if config.mode == "neighbours" and config.corpus is None:
+        missing.append("corpus: required by mode=neighbours; set corpus=FILE")
+    if missing:
+        raise RunError("\n".join(sorted(missing)))
+
+
+def predict(config: Any) -> str:
+    """Do what a configuration of ``conf/predict.yaml`` asks for; one line that says what was done."""
+    from kexue_pl.data.reading import RowPolicy
+    from kexue_pl.predict.restore import restore
+
+    output = Path(config.output)
+    report = Path(config.bad_rows or f"{output}.bad_rows.jsonl")
+    policy = RowPolicy(config.on_error, config.max_bad, report)
+    restored = restore(config.checkpoint)
+    restored.task.to(config.device)
+    if config.mode == "pairs":
+        return _pairs(config, restored, policy, output)
+    return _texts(config, restored, policy, output)
+
+
+def _pairs(config: Any, restored: Any, policy: Any, output: Path) -> str:
+    from kexue_pl.predict.pairs import score_file, write_scores
+
+    found = score_file(
+        restored,
+        config.input,
+        text1_column=config.text1_column,
+        text2_column=config.text2_column,
+        policy=policy,
+        batch_size=config.batch_size,
+    )
+    write_scores(found, output)
+    return f"{len(found.scores)} pairs scored, {found.bad} bad rows left out: {output}"
+
+
+def _texts(config: Any, restored: Any, policy: Any, output: Path) -> str:
+    from kexue_pl.predict.texts import encode, nearest, write_embeddings
+
+    texts = _read_texts(config.input, config.text_column, policy)
+    vectors = encode(restored, texts, batch_size=config.batch_size)
+    if config.mode == "encode":
+        write_embeddings(texts, vectors, output)
+        return f"{len(texts)} texts encoded, {len(policy.bad)} bad rows left out: {output}"
+    corpus = _read_texts(config.corpus, config.text_column, policy)
+    known = encode(restored, corpus, batch_size=config.batch_size)
+    scores, rows = nearest(vectors, known, k=min(config.k, len(corpus)))
+    _write_neighbours(texts, corpus, scores, rows, output)
+    return f"{rows.shape[1]} neighbours of {len(texts)} texts in {len(corpus)}: {output}"
+
+
+def _read_texts(source: str, column: str | int | None, policy: Any) -> list[str]:
+    from kexue_pl.data.reading import Field, read_table
+
+    aliases = ("text1", "sentence", "sentence1", "question", "query")
+    field = Field(column=column, aliases=aliases)
+    texts: list[str] = read_table(source, {"text": field}, policy=policy).columns["text"]
+    return texts
+
+
+def _write_neighbours(
+    texts: list[str], corpus: list[str], scores: Any, rows: Any, output: Path
+) -> None:
+    from kexue_pl.predict.pairs import write_rows
+
+    found = [
+        {
+            "text": texts[query],
+            "rank": place + 1,
+            "score": float(scores[query, place]),
+            "row": int(row),
+            "neighbour": corpus[int(row)],
+        }
+        for query in range(len(texts))
+        for place, row in enumerate(rows[query])
+    ]
+    write_rows(found, output)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
