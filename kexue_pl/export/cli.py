@@ -1,0 +1,46 @@
+"""`scripts/export.py`: a trained checkpoint for other libraries."""
+
+from __future__ import annotations
+
+import sys
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from kexue_pl.run.config import config_dir
+from kexue_pl.run.errors import RunError
+
+__all__ = ["main"]
+
+# What the user can mend: values, files, damaged checkpoints, too little memory.
+_MENDABLE = (ValueError, OSError, RuntimeError)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Export as ``conf/export.yaml`` says; the exit code. Errors take at most six lines."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if not words or {"-h", "--help"} & set(words):
+        print((config_dir() / "export.yaml").read_text(encoding="utf-8"))
+        return 0
+    try:
+        with initialize_config_dir(str(config_dir()), version_base="1.3"):
+            config = compose("export", overrides=words)
+        missing = sorted(OmegaConf.missing_keys(config))
+        if missing:
+            raise RunError("\n".join(f"{key}: required; set {key}=VALUE" for key in missing))
+        from kexue_pl.export.sentence_transformers import export_sentence_transformers
+        from kexue_pl.predict.restore import restore
+
+        if config.format != "sentence_transformers":
+            raise RunError(f"format={config.format}: expected sentence_transformers")
+        print(export_sentence_transformers(restore(config.checkpoint), config.output))
+    except (RunError, HydraException, OmegaConfBaseException, *_MENDABLE) as error:
+        print("\n".join(f"error: {error}".splitlines()[:6]), file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
