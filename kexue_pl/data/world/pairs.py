@@ -14,6 +14,7 @@ COUNTS: dict[str, int] = {"train": 8000, "valid": 1000, "test": 2000}
 """Pairs of each split unless told otherwise."""
 
 _MIX = (("same", 0.42), ("subject", 0.24), ("predicate", 0.24), ("kind", 0.05), ("any", 0.05))
+_NEW_WORDING = 0.25  # share of wordings in validation and test that training never shows
 _GRADE = {"same": 5, "subject": 3, "predicate": 2, "kind": 1, "any": 0}
 
 
@@ -71,20 +72,20 @@ class _Maker:
         return max(self.rng.sample(pool, min(8, len(pool))), key=lambda f: _shared(name, f.subject))
 
     def texts(self, first: Fact, second: Fact, relation: str) -> tuple[str, str]:
-        """Wordings: always two different ones for the same fact, often one for a negative.
-
-        The first is of the split; the second is of the split or of training, as a new question is
-        compared with known ones.
-        """
-        one = self.rng.choice(phrasings(first.predicate, self.split))
-        source = "train" if self.rng.random() < 0.5 else self.split
-        options = phrasings(second.predicate, source)
+        """Wordings: always two different ones for the same fact, often one for a negative."""
+        one = self.rng.choice(self._wordings(first))
+        options = self._wordings(second)
         if relation == "same":
             options = [option for option in options if option != one]
         elif relation == "predicate" and self.rng.random() < 0.7:
             options = [one]
         two = self.rng.choice(options)
         return one.replace("{s}", first.subject), two.replace("{s}", second.subject)
+
+    def _wordings(self, fact: Fact) -> list[str]:
+        """Those of training, or (one time in four) those that only this split uses."""
+        own = self.rng.random() < _NEW_WORDING
+        return phrasings(fact.predicate, self.split if own else "train")
 
 
 def _shared(name: set[str], other: str) -> float:
@@ -100,7 +101,7 @@ def pairs(seed: int, split: str, *, count: int | None = None) -> list[Pair]:
 
     A near miss asks for another fact about the same subject, or for the same predicate of a
     subject with a like name, often in the very same words. A bag of characters therefore says
-    little; subjects and wording of the test are unseen in training.
+    little. Subjects of validation and test are unseen in training, and so is a part of the wording.
 
     Args:
         seed: the same seed gives the same pairs on any machine.
