@@ -10,8 +10,8 @@ from torch import Tensor
 
 from kexue_pl.optim.alignment import Sums
 
-# 64k float32 elements: two operands and a scratch block fit a level-2 cache; larger is slower.
-BLOCK = 65536
+# Blocks of the operands and of the scratch space fit a level-2 cache together; larger is slower.
+BLOCK = 32768
 # A raw product has no natural size: one step changes a gain or a scale by at most a factor e.
 MAX_EXPONENT = 1.0
 
@@ -21,7 +21,7 @@ def blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
 
     Example:
         >>> [len(a) for a, in blocks(torch.zeros(BLOCK + 1))]
-        [65536, 1]
+        [32768, 1]
     """
     first = tensors[0]
     if first.device.type != "cpu" or not all(t.is_contiguous() for t in tensors):

@@ -179,14 +179,18 @@ class MetaLearner:
         log_gain, known = state.get("eg_log_gain"), self._direction(group, p)
         if self.gain_on_gradient:
             known = (state["eg_mean"], 1.0) if "eg_mean" in state else None
+        rule = self.settings.gain_rule
+        if self.gain_on_gradient and rule == "cosine" and known is not None:
+            (sums,) = measure([(gradient_of(p), known[0])])
+            sums = sums._replace(gradient=sums.gradient * unscale**2)
         if log_gain is None or known is None or p not in self._sound:
             return
         move_log_gain(
             local(log_gain),
             local(gradient_of(p)),
             local(known[0]),
-            rate=rate * known[1] * (unscale if self.settings.gain_rule == "raw" else 1.0),
-            rule=self.settings.gain_rule,
+            rate=rate * known[1] * (1.0 if rule == "sign" else unscale),
+            rule=rule,
             sums=sums,
             bounds=self.settings.log_gain_bounds,
         )

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from kexue_pl.penalties.base import Closure, Penalty
-from kexue_pl.penalties.bound import GradientBound, gradient_penalty_bound
+from kexue_pl.penalties.bound import (
+    GradientBound,
+    gradient_penalty_bound,
+    gradient_penalty_bounds,
+)
 from kexue_pl.penalties.closed_form import per_sample_square_norms, recorded_calls
 from kexue_pl.penalties.double_backward import check_twice_differentiable, math_attention
 from kexue_pl.penalties.fgm import FGM
@@ -28,6 +32,7 @@ __all__ = [
     "Penalty",
     "check_twice_differentiable",
     "gradient_penalty_bound",
+    "gradient_penalty_bounds",
     "input_gradient_penalty",
     "math_attention",
     "parameter_gradient_penalty",

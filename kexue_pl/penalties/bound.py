@@ -101,8 +101,26 @@ def gradient_penalty_bound(
         >>> round(bound.lower.item(), 4), bound.upper.item()    # 2 (1 + 5) / 2 and 1 + 5: tight
         (6.0, 6.0)
     """
-    if form not in FORMS:
-        raise ValueError(f"form={form!r} is refused, accepted: {', '.join(FORMS)}")
+    return gradient_penalty_bounds(module, inputs, loss, forms=(form,))[form]
+
+
+def gradient_penalty_bounds(
+    module: nn.Module,
+    inputs: Tensor,
+    loss: Callable[[Tensor], Tensor],
+    *,
+    forms: Sequence[str] = FORMS,
+) -> dict[str, GradientBound]:
+    """Several forms of ``gradient_penalty_bound`` from the same gradients and Jacobians.
+
+    Example:
+        >>> x = torch.tensor([[1.0, 2.0]])
+        >>> list(gradient_penalty_bounds(nn.Linear(2, 1), x, lambda z: z[:, 0]))
+        ['spectral', 'product', 'frobenius', 'first_layer']
+    """
+    for form in forms:
+        if form not in FORMS:
+            raise ValueError(f"form={form!r} is refused, accepted: {', '.join(FORMS)}")
     _refuse_interaction(module)
     with math_attention(), torch.enable_grad():
         x = inputs.detach().clone().requires_grad_()
@@ -110,27 +128,20 @@ def gradient_penalty_bound(
             losses = loss(module(x))
         _check(calls, losses, x)
         _refuse_bypass(module, x, loss, calls)
-        outputs = [z for _, _, z in calls]
-        found = torch.autograd.grad(
-            losses.sum(), [x, *outputs], retain_graph=True, allow_unused=True
-        )
-        slopes = [
-            torch.zeros_like(v) if g is None else g
-            for g, v in zip(found, [x, *outputs], strict=True)
-        ]
-        coefficient = sum(
-            (
-                _coefficient(layer, h, x, form)
-                for layer, h, _ in (calls[:1] if form == "first_layer" else calls)
-            ),
-            torch.zeros_like(losses),
-        )
-    square = torch.zeros_like(losses)
-    for (layer, h, _), delta in zip(calls, slopes[1:], strict=True):
-        square = square + delta.square().sum(1) * _size(layer, h)
-    return GradientBound(
-        slopes[0].flatten(1).square().sum(1), coefficient.detach(), square.detach()
-    )
+        gradient, *deltas = _slopes(losses, [x, *(z for _, _, z in calls)])
+        coefficients = _coefficients(calls, x, forms)
+    right = torch.zeros_like(losses)
+    for (layer, h, _), delta in zip(calls, deltas, strict=True):
+        right = right + delta.square().sum(1) * _size(layer, h)
+    left = gradient.flatten(1).square().sum(1)
+    return {
+        form: GradientBound(left, c.detach(), right.detach()) for form, c in coefficients.items()
+    }
+
+
+def _slopes(losses: Tensor, at: Sequence[Tensor]) -> list[Tensor]:
+    found = torch.autograd.grad(losses.sum(), list(at), retain_graph=True, allow_unused=True)
+    return [torch.zeros_like(v) if g is None else g for g, v in zip(found, at, strict=True)]
 
 
 _Call = tuple[nn.Linear, Tensor, Tensor]
@@ -170,27 +181,45 @@ def _jacobian(h: Tensor, x: Tensor) -> Tensor:
     return rows.transpose(0, 1).flatten(2)
 
 
-def _coefficient(layer: nn.Linear, h: Tensor, x: Tensor, form: str) -> Tensor:
-    weight = layer.weight.detach()
-    if form == "first_layer":
-        if h is not x:
-            raise RuntimeError(
-                "form='first_layer' needs the first affine layer to act on the input itself; use "
-                "form='spectral'"
-            )
-        denominator = torch.linalg.matrix_norm(weight, 2).square().expand(h.shape[0])
-    else:
-        jacobian = _jacobian(h, x)
-        if form == "product":
-            denominator = torch.linalg.matrix_norm(weight @ jacobian, 2).square()
-        else:
-            order = 2 if form == "spectral" else "fro"
-            denominator = (
-                torch.linalg.matrix_norm(weight, order) * torch.linalg.matrix_norm(jacobian, order)
-            ).square()
-    safe = torch.where(denominator > 0, denominator, torch.ones_like(denominator))
-    # A dead layer (zero Jacobian) has zero gradient on the left: it contributes 0, not infinity.
-    return torch.where(denominator > 0, _size(layer, h) / safe, torch.zeros_like(denominator))
+def _coefficients(calls: Sequence[_Call], x: Tensor, forms: Sequence[str]) -> dict[str, Tensor]:
+    found = {form: x.new_zeros(x.shape[0]) for form in forms}
+    for index, (layer, h, _) in enumerate(calls):
+        jacobian = None
+        for form in forms:
+            if form == "first_layer":
+                if index == 0:
+                    found[form] = found[form] + _weigh(layer, h, _first(layer, h, x))
+                continue
+            jacobian = _jacobian(h, x) if jacobian is None else jacobian
+            found[form] = found[form] + _weigh(layer, h, _norm(layer, jacobian, form))
+    return found
+
+
+def _first(layer: nn.Linear, h: Tensor, x: Tensor) -> Tensor:
+    if h is not x:
+        raise RuntimeError(
+            "form='first_layer' needs the first affine layer to act on the input itself; use "
+            "form='spectral'"
+        )
+    norm: Tensor = torch.linalg.matrix_norm(layer.weight.detach(), 2)
+    return norm.expand(h.shape[0])
+
+
+def _norm(layer: nn.Linear, jacobian: Tensor, form: str) -> Tensor:
+    weight, matrix_norm = layer.weight.detach(), torch.linalg.matrix_norm
+    order: Any = "fro" if form == "frobenius" else 2
+    if form == "product":
+        product: Tensor = matrix_norm(weight @ jacobian, order)
+        return product
+    bound: Tensor = matrix_norm(weight, order) * matrix_norm(jacobian, order)
+    return bound
+
+
+def _weigh(layer: nn.Linear, h: Tensor, norm: Tensor) -> Tensor:
+    """(1 + |h|^2) / norm^2; a dead layer has zero gradient on the left and contributes 0."""
+    alive = norm > 0
+    safe = torch.where(alive, norm, torch.ones_like(norm)).square()
+    return torch.where(alive, _size(layer, h) / safe, torch.zeros_like(norm))
 
 
 def _refuse_interaction(module: nn.Module) -> None:

@@ -27,6 +27,7 @@ from kexue_pl.penalties import (
     ParameterGradient,
     Penalty,
     gradient_penalty_bound,
+    gradient_penalty_bounds,
 )
 from kexue_pl.penalties.bound import FORMS
 
@@ -81,8 +82,7 @@ def compare(nets: int) -> tuple[list[dict[str, float]], dict[str, list[float]]]:
     ratios: dict[str, list[float]] = {form: [] for form in FORMS}
     for seed in range(nets):
         net, x, loss = random_net(seed)
-        for form in FORMS:
-            bound = gradient_penalty_bound(net, x, loss, form=form)
+        for form, bound in gradient_penalty_bounds(net, x, loss).items():
             sound = bound.input_square > 1e-280 and 1e-280 < bound.upper < math.inf
             if sound:
                 ratios[form].append(bound.ratio.item())

@@ -339,12 +339,13 @@ def test_an_overflow_under_a_grad_scaler_makes_no_update(fused: bool) -> None:
     assert attached.log_scales()[0] == pytest.approx(0.05 * 4)
 
 
-def test_a_fused_optimizer_under_a_grad_scaler_averages_unscaled_gradients() -> None:
+@pytest.mark.parametrize("rule", ["raw", "cosine"])
+def test_a_fused_optimizer_under_a_grad_scaler_averages_unscaled_gradients(rule: str) -> None:
     found = []
     for scale in (None, 1024.0):
         w = nn.Parameter(torch.ones(3))
         sgd = torch.optim.SGD([w], lr=0.01, fused=True)
-        settings = EGStepSize(gain="coordinate", scale_rule="raw", gain_rule="raw", **BUSY)
+        settings = EGStepSize(gain="coordinate", scale_rule="raw", gain_rule=rule, **BUSY)
         settings.attach(sgd)
         scaler = torch.amp.GradScaler("cpu", init_scale=scale or 1.0, enabled=scale is not None)
         for _ in range(6):
