@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from kexue_pl.run.config import config_dir, register
 from kexue_pl.run.errors import Interrupted, RunError
-from kexue_pl.run.overrides import check_overrides, quote, with_help
+from kexue_pl.run.overrides import check_overrides, quote, refuse_secrets, with_help
 
 __all__ = ["main", "train"]
 
@@ -74,6 +74,7 @@ def _tell(error: Exception) -> None:
 
 
 def _main(arguments: list[str]) -> None:
+    refuse_secrets(arguments)
     if any(word.startswith("-") and word not in _RUN_FLAGS for word in arguments):
         sys.argv[1:] = with_help(arguments)
         return _hydra()

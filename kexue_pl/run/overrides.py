@@ -17,7 +17,7 @@ from kexue_pl.run.check import secret_keys
 from kexue_pl.run.config import config_dir, suggest
 from kexue_pl.run.errors import ConfigError
 
-__all__ = ["check_overrides", "groups", "options", "quote", "with_help"]
+__all__ = ["check_overrides", "groups", "options", "quote", "refuse_secrets", "with_help"]
 
 
 def groups() -> list[str]:
@@ -57,15 +57,25 @@ def quote(word: str) -> str:
     return f"{key}='{escaped}'"
 
 
+def refuse_secrets(arguments: list[str]) -> None:
+    """Raise a ConfigError if an override's name looks like a secret; its value is not shown.
+
+    Hydra would write it into the run directory.
+    """
+    words = [word.partition("=")[0].lstrip("+~") for word in arguments if not word.startswith("-")]
+    if found := secret_keys(words):
+        raise ConfigError(
+            [
+                f"{key}: looks like a secret; give it through the environment (WANDB_API_KEY, HF_TOKEN)"
+                for key in found
+            ]
+        )
+
+
 def check_overrides(arguments: list[str]) -> None:
-    """Raise one ConfigError naming every mistaken override; values that hold secrets are not shown."""
+    """Raise one ConfigError naming every mistaken override."""
     words = [word for word in arguments if not word.startswith("-")]
-    mistakes = [
-        f"{key}: looks like a secret; give it through the environment (WANDB_API_KEY, HF_TOKEN)"
-        for key in secret_keys([word.partition("=")[0].lstrip("+~") for word in words])
-    ]
-    if mistakes:
-        raise ConfigError(mistakes)
+    mistakes: list[str] = []
     parsed = []
     for word in words:
         try:
