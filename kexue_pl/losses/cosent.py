@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
+from kexue_pl.distributed import rank
 from kexue_pl.losses.base import Kind, Loss, PairOutputs
 from kexue_pl.losses.gather import joint, times_world_size
 from kexue_pl.losses.kernels import KERNELS, Kernel, choose, log_kernel
@@ -51,7 +52,7 @@ def cosent_loss(scores: Tensor, labels: Tensor, *, kernel: str = "auto") -> Tens
     Args:
         scores: s (B,), already scaled; float16 and bfloat16 are computed in float32.
         labels: y (B,), any ordered values: 0/1, grades, real numbers; only their order counts.
-        kernel: "auto", "sum" (scores within -40..40) or "log" (any scores); see `kernels`.
+        kernel: "auto", "sum" (scores within -300..300) or "log" (any scores); see `kernels`.
 
     Returns:
         The loss, 0-dimensional, twice differentiable by `scores`.
@@ -146,7 +147,7 @@ class CoSENT(Loss):
         if loss == 0 and bool((labels == labels[0]).all()):
             self._counts["single_label_batches"] += 1
             n = self._counts["single_label_batches"]
-            if n in (1, 10, 100, 1_000, 10_000, 100_000):
+            if rank() == 0 and n in (1, 10, 100, 1_000, 10_000, 100_000):
                 _LOG.warning(
                     "%s: %d of %d batches had one label value only and taught nothing; set "
                     "data.stratify=true, or loss=info_nce where all pairs are positive",

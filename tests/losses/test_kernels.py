@@ -13,7 +13,7 @@ KINDS = ("binary", "grades", "real", "equal")
 
 @pytest.mark.parametrize("kernel", list(KERNELS))
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("scale", [5.0, 20.0])
+@pytest.mark.parametrize("scale", [5.0, 20.0, 140.0])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_kernel_equals_the_definition(kernel, kind, scale, dtype):
     tight = dtype == torch.float64
@@ -26,9 +26,12 @@ def test_kernel_equals_the_definition(kernel, kind, scale, dtype):
         loss, gradient = KERNELS[kernel](s, y.to(dtype))
         loss, gradient = loss.detach(), gradient.detach()
         assert loss.dtype == gradient.dtype == dtype
-        torch.testing.assert_close(loss.double(), want, rtol=1e-13 if tight else 1e-6, atol=1e-15)
+        # Log-sum-exps of float32 scores beyond 100 keep one digit less.
+        less = 10 if kernel == "log" and scale > 100 and not tight else 1
+        rtol = 1e-13 if tight else 1e-6 * less**2
+        torch.testing.assert_close(loss.double(), want, rtol=rtol, atol=1e-15)
         error = (gradient.double() - want_gradient).norm()
-        assert error <= (1e-13 if tight else 1e-5) * want_gradient.norm()
+        assert error <= (1e-12 if tight else 1e-5 * less) * want_gradient.norm()
         assert abs(float(gradient.double().sum())) < 1e-4
 
 
@@ -44,9 +47,10 @@ def test_ties_in_scores_and_labels(kernel):
 
 
 def test_sum_kernel_needs_scores_of_moderate_size():
-    s, y = torch.tensor([200.0, -200.0]), torch.tensor([0, 1])
-    assert float(KERNELS["log"](s, y)[0]) == pytest.approx(400)
-    assert not KERNELS["sum"](s, y)[0].isfinite()
+    s, y = torch.tensor([400.0, -400.0]), torch.tensor([0, 1])
+    assert float(KERNELS["log"](s, y)[0]) == pytest.approx(800)
+    with pytest.warns(RuntimeWarning, match="overflow"):
+        assert not KERNELS["sum"](s, y)[0].isfinite()
 
 
 @pytest.mark.parametrize(
@@ -93,9 +97,8 @@ def test_large_batches_in_float32(kind, rows):
     ("scores", "want"),
     [
         (torch.tensor([20.0, -20.0]), "sum"),
-        (torch.tensor([41.0]), "log"),
-        (torch.tensor([-41.0]), "log"),
-        (torch.tensor([41.0]).double(), "sum"),
+        (torch.tensor([301.0]), "log"),
+        (torch.tensor([-301.0]), "log"),
         (torch.tensor([0.0, torch.nan]), "log"),
     ],
 )
