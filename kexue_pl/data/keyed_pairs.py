@@ -20,8 +20,8 @@ class KeyedPairs(QuestionData):
         test: None tests on ``valid``.
         keys: one key a line; None takes the keys of all files.
         query, key: columns of JSONL and Parquet files.
-        batch_size, eval_batch_size, num_workers, seed, max_question, max_length, swap, index: as in
-            ``QuestionData``.
+        batch_size, eval_batch_size, num_workers, seed, max_question, max_length, swap, noise,
+        index: as in ``QuestionData``.
     """
 
     segments = ("key",)
@@ -42,6 +42,7 @@ class KeyedPairs(QuestionData):
         max_question: int = 72,
         max_length: int = 128,
         swap: float = 0.0,
+        noise: float = 0.0,
         index: str | None = None,
     ) -> None:
         super().__init__(
@@ -52,6 +53,7 @@ class KeyedPairs(QuestionData):
             max_question=max_question,
             max_length=max_length,
             swap=swap,
+            noise=noise,
             index=index,
         )
         self.files = {"train": train, "valid": valid, "test": test}

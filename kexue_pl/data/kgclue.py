@@ -27,8 +27,8 @@ class KgCLUE(QuestionData):
         valid_rows: evaluate at most so many validation questions an epoch; None for all.
         limit: at most so many training questions, for learning curves; None for all.
         resplit: mix train and valid and split again, so that predicates of valid occur in train.
-        batch_size, eval_batch_size, num_workers, seed, max_question, max_length, swap, index: as in
-            ``QuestionData``.
+        batch_size, eval_batch_size, num_workers, seed, max_question, max_length, swap, noise,
+        index: as in ``QuestionData``.
 
     Raises:
         ValueError: an unknown base, or a missing file.
@@ -52,6 +52,7 @@ class KgCLUE(QuestionData):
         max_question: int = 72,
         max_length: int = 128,
         swap: float = 0.5,
+        noise: float = 0.0,
         index: str | None = None,
     ) -> None:
         super().__init__(
@@ -62,6 +63,7 @@ class KgCLUE(QuestionData):
             max_question=max_question,
             max_length=max_length,
             swap=swap,
+            noise=noise,
             index=index,
         )
         if base not in (*MODES, *MODES_UNSEEN):

@@ -33,6 +33,8 @@ class QuestionData(DataModule):
         max_length: longest training row in tokens, question and key together.
         swap: share of the training rows whose name is replaced, in question and key, by the name
             of another row or by random characters of the base's names: teaches copying.
+        noise: share of the characters around the name that are left out of a training question, and
+            chance of a few foreign ones: the wording of a test is new.
         index: folder of a stored index to answer from, instead of one built from the base.
     """
 
@@ -48,6 +50,7 @@ class QuestionData(DataModule):
         max_question: int = 72,
         max_length: int = 128,
         swap: float = 0.3,
+        noise: float = 0.0,
         index: str | None = None,
     ) -> None:
         super().__init__(
@@ -58,7 +61,10 @@ class QuestionData(DataModule):
         )
         if not 0 <= swap <= 1:
             raise ValueError(f"data.swap={swap}: a share between 0 and 1")
+        if not 0 <= noise < 1:
+            raise ValueError(f"data.noise={noise}: a share from 0 to below 1")
         self.max_question, self.max_length, self.swap = max_question, max_length, swap
+        self.noise = noise
         self.index = index
         self.base: list[Record] = []
         self._letters: list[str] = []
@@ -100,7 +106,7 @@ class QuestionData(DataModule):
         """The article's layout: ``[CLS] Q [SEP] S [SEP] P [SEP] M [SEP]``, segment 0 up to the
         first SEP.
         """
-        rows = [self._swapped(row) for row in rows]
+        rows = [self._augmented(row) for row in rows]
         cls, sep = self.tokenizer.cls_token_id, self.tokenizer.sep_token_id
         questions = self.question_tokens([row["question"] for row in rows])
         keys = self.encode([text for row in rows for text in row["key"]])
@@ -132,22 +138,30 @@ class QuestionData(DataModule):
             mask[i, : len(row)] = 1
         return ids, mask
 
-    def _swapped(self, row: Row) -> Row:
-        """Training rows only (an epoch is theirs): another name in question and key, by (seed,
-        epoch, row).
-        """
-        if not self.swap or not row.get("train") or not self.train_set:
+    def _augmented(self, row: Row) -> Row:
+        """A training row with another name and a noisy question, drawn from (seed, epoch, row)."""
+        if not row.get("train") or not self.train_set:
             return row
         draw = random.Random(f"{self.seed}/{row['epoch']}/{row['row_id']}")
-        name = row["key"][0]
-        if draw.random() >= self.swap or not name or name not in row["question"]:
-            return row
-        if draw.random() < 0.5:
-            other = self.train_set[draw.randrange(len(self.train_set))]["key"][0]
-        else:
-            other = "".join(draw.choices(self._alphabet(), k=draw.randint(2, 6)))
-        question = row["question"].replace(name, other, 1)
-        return {**row, "question": question, "key": (other, *row["key"][1:])}
+        name, question = row["key"][0], row["question"]
+        before, found, after = question.partition(name) if name else (question, "", "")
+        if found and draw.random() < self.swap:
+            found = self._other_name(draw)
+        if self.noise:
+            before, after = (self._noisy(text, draw) for text in (before, after))
+        return {**row, "question": before + found + after, "key": (found or name, *row["key"][1:])}
+
+    def _other_name(self, draw: random.Random) -> str:
+        if self.train_set and draw.random() < 0.5:
+            return str(self.train_set[draw.randrange(len(self.train_set))]["key"][0])
+        return "".join(draw.choices(self._alphabet(), k=draw.randint(2, 6)))
+
+    def _noisy(self, text: str, draw: random.Random) -> str:
+        """Characters left out, and sometimes a few foreign ones in front."""
+        kept = "".join(c for c in text if draw.random() >= self.noise)
+        if draw.random() < self.noise:
+            kept = "".join(draw.choices(self._alphabet(), k=draw.randint(1, 3))) + kept
+        return kept
 
     def _alphabet(self) -> list[str]:
         if not self._letters:

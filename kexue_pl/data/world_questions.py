@@ -16,8 +16,8 @@ class WorldQuestions(QuestionData):
 
     Args:
         per_fact: wordings of each training fact, at least 1.
-        batch_size, eval_batch_size, num_workers, seed, max_question, max_length, swap, index: as in
-            ``QuestionData``.
+        batch_size, eval_batch_size, num_workers, seed, max_question, max_length, swap, noise,
+        index: as in ``QuestionData``.
     """
 
     def __init__(
@@ -31,6 +31,7 @@ class WorldQuestions(QuestionData):
         max_question: int = 72,
         max_length: int = 128,
         swap: float = 0.6,
+        noise: float = 0.15,
         index: str | None = None,
     ) -> None:
         super().__init__(
@@ -41,6 +42,7 @@ class WorldQuestions(QuestionData):
             max_question=max_question,
             max_length=max_length,
             swap=swap,
+            noise=noise,
             index=index,
         )
         self.per_fact = per_fact

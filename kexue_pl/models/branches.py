@@ -65,7 +65,7 @@ def _branch_log_p(
     longest = max(row.source for row in rows)
     sizes = torch.tensor([row.source for row in rows], device=device)
     mask = torch.arange(longest, device=device) < sizes[:, None]
-    return _gather(model, rows, states, ids[:, :longest], mask)
+    return _gather(model, rows, states, ids, mask)
 
 
 class _Row:
@@ -118,8 +118,15 @@ def _gather(
         token[i, : len(row.token)] = torch.tensor(row.token)
     number = torch.arange(len(rows))[:, None]
     before, token = before.to(states.device), token.to(states.device)
-    picked, source = states[number, before], states[:, : ids.shape[1]]
-    log_p = model.head(picked, model.embeddings.weight, source, ids, mask)
+    longest = mask.shape[1]
+    log_p = model.head(
+        states[number, before],
+        ids[number, before],
+        model.embeddings.weight,
+        states[:, :longest],
+        ids[:, :longest],
+        mask,
+    )
     chosen = log_p.gather(-1, token[..., None])[..., 0].double().cpu().numpy()
     out = []
     for i, row in enumerate(rows):

@@ -13,8 +13,10 @@ class CopyHead(nn.Module):
     """p = (1 - g) softmax(E f(h)) + g pointer, over the vocabulary.
 
     f is the masked-language head of BERT, E the input embedding (tied), pointer the attention of
-    the state over the question's tokens added up by token (arXiv 1704.04368), g a gate. A token
-    that training never showed can still be copied.
+    the state over the question's tokens added up by token (arXiv 1704.04368), g a gate. The
+    pointer's score of a token rises by a learned amount where the token before it is the one just
+    written, so that going on with a copy need not be learned from positions. A token that training
+    never showed can still be copied.
 
     Args:
         hidden: H.
@@ -30,14 +32,22 @@ class CopyHead(nn.Module):
         if copy:
             self.query, self.key = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
             self.gate = nn.Linear(hidden, 1)
+            self.follow = nn.Parameter(torch.tensor(2.0))
 
     def forward(
-        self, states: Tensor, embeddings: Tensor, source: Tensor, ids: Tensor, mask: Tensor
+        self,
+        states: Tensor,
+        tokens: Tensor,
+        embeddings: Tensor,
+        source: Tensor,
+        ids: Tensor,
+        mask: Tensor,
     ) -> Tensor:
         """Log-probabilities of the next token, (N, T, V) float32.
 
         Args:
             states: (N, T, H) of the positions that predict.
+            tokens: (N, T), the tokens at those positions.
             embeddings: (V, H), the input embedding.
             source: (N, L, H) states of the question.
             ids: (N, L) its tokens.
@@ -47,6 +57,9 @@ class CopyHead(nn.Module):
         if not self.copy:
             return torch.as_tensor(logits.log_softmax(-1))
         scores = self.query(states) @ self.key(source).transpose(1, 2) * states.shape[-1] ** -0.5
+        follows = torch.zeros_like(scores, dtype=torch.bool)
+        follows[..., 1:] = ids[:, None, :-1] == tokens[..., None]
+        scores = scores + self.follow * follows
         scores = scores.float().masked_fill(~mask[:, None, :].bool(), float("-inf"))
         pointer = torch.zeros_like(logits).scatter_add(
             -1, ids[:, None, :].expand(scores.shape), scores.softmax(-1)

@@ -47,7 +47,8 @@ class TreeDecoder:
         self.rows = np.arange(batch)  # which question each row of the cache belongs to
         self.visible, self.depth = self.mask, self.sizes
         last = self.source[torch.arange(batch, device=self.device), self.sizes - 1]
-        return self._log_p(last, np.arange(batch))
+        token = self.ids[torch.arange(batch, device=self.device), self.sizes - 1]
+        return self._log_p(last, token, np.arange(batch))
 
     @torch.no_grad()
     def step(self, question: Ints, parent: Ints, token: Ints) -> Tensor:
@@ -71,13 +72,14 @@ class TreeDecoder:
         states = self.model.states(ids, segment, sees, positions, self.cache)
         self.visible = sees[at_row, at_slot]
         self.depth = self.depth[beam] + 1
-        return self._log_p(states[at_row, at_slot], row)
+        return self._log_p(states[at_row, at_slot], ids[at_row, at_slot], row)
 
-    def _log_p(self, states: Tensor, row: Ints) -> Tensor:
+    def _log_p(self, states: Tensor, token: Tensor, row: Ints) -> Tensor:
         at = torch.from_numpy(row).to(self.device)
         model = self.model
         source, ids, mask = self.source[at], self.ids[at], self.mask[at]
-        out: Tensor = model.head(states[:, None], model.embeddings.weight, source, ids, mask)
+        embeddings = model.embeddings.weight
+        out: Tensor = model.head(states[:, None], token[:, None], embeddings, source, ids, mask)
         return out[:, 0]
 
     def _shrink(self, live: Ints) -> None:

@@ -75,6 +75,7 @@ class UniLMModel(nn.Module):
         return torch.as_tensor(
             self.head(
                 states,
+                input_ids,
                 self.embeddings.weight,
                 states[:, :longest],
                 input_ids[:, :longest],
@@ -96,6 +97,7 @@ class UniLMModel(nn.Module):
         rows = torch.arange(len(input_ids), device=input_ids.device)[:, None]
         log_p = self.head(
             states[rows, before],
+            input_ids[rows, before],
             self.embeddings.weight,
             states[:, :longest],
             input_ids[:, :longest],

@@ -40,7 +40,7 @@ def row(question: str, *key: str, number: int = 0) -> dict[str, Any]:
 
 
 def test_layout_of_the_article(world: Any) -> None:
-    world.swap = 0.0
+    world.swap = world.noise = 0.0
     tokens = world.tokenizer
     batch = world.collate(
         [row("氢是什么", "氢", "元素符号", ""), row("氦", "氦", "元", "化", number=5)]
@@ -58,7 +58,7 @@ def test_layout_of_the_article(world: Any) -> None:
 
 
 def test_long_questions_and_rows_are_cut(world: Any) -> None:
-    world.swap = 0.0
+    world.swap = world.noise = 0.0
     batch = world.collate([row("氢" * 300, "氢", "元", "")])
     assert batch["segment"][0].eq(0).sum() == world.max_question + 2
     batch = world.collate([row("氢" * 300, "氢" * 300, "元", "")])
@@ -66,17 +66,22 @@ def test_long_questions_and_rows_are_cut(world: Any) -> None:
 
 
 def test_swap_changes_name_in_question_and_key_alike_and_only_in_training(world: Any) -> None:
-    world.swap = 1.0
+    world.swap, world.noise = 1.0, 0.0
     source = {**world.train_set[0], "row_id": 0, "epoch": 0}
-    swapped = [world._swapped({**source, "epoch": e}) for e in range(8)]
+    swapped = [world._augmented({**source, "epoch": e}) for e in range(8)]
     assert len({s["key"][0] for s in swapped}) > 4
     for s in swapped:
         assert s["key"][0] in s["question"] and s["key"][1:] == source["key"][1:]
-    assert swapped == [world._swapped({**source, "epoch": e}) for e in range(8)]
+    assert swapped == [world._augmented({**source, "epoch": e}) for e in range(8)]
     valid = {**world.valid_set[0], "row_id": 0, "epoch": 0}
-    assert world._swapped(valid) == valid
-    world.swap = 0.0
-    assert world._swapped(source) == source
+    assert world._augmented(valid) == valid
+    world.swap = world.noise = 0.0
+    assert world._augmented(source) == source
+    world.noise = 0.5
+    noisy = [world._augmented({**source, "epoch": e}) for e in range(20)]
+    assert len({n["question"] for n in noisy}) > 10
+    assert all(n["key"] == source["key"] and n["key"][0] in n["question"] for n in noisy)
+    world.noise = 0.0
 
 
 def test_world_index_answers_every_fact(world: Any) -> None:
