@@ -7,6 +7,7 @@ all ranks.
 
 from __future__ import annotations
 
+from kexue_pl.gradients.decay import decay_as_task
 from kexue_pl.gradients.fan_out import FanOut, fan_out
 from kexue_pl.gradients.gram import gram_matrix
 from kexue_pl.gradients.losses import GlobalLosses, global_losses, scaled
@@ -17,6 +18,7 @@ __all__ = [
     "FanOut",
     "GlobalLosses",
     "TaskGradients",
+    "decay_as_task",
     "fan_out",
     "global_losses",
     "gram_matrix",

@@ -16,6 +16,7 @@ from kexue_pl.distributed import all_reduce_sum, world_size
 from kexue_pl.gradients import (
     FanOut,
     TaskGradients,
+    decay_as_task,
     fan_out,
     global_losses,
     scaled,
@@ -61,6 +62,7 @@ class MultitaskTask(ManualTask):
         experts: shared experts of ``mmoe`` and ``cgc``.
         widths: layers of the trunk over features.
         chunk: tasks that go through the trunk at once at the parameter level.
+        decay_task: weight decay as an auxiliary of article 8907: a step never grows the shared weights.
         log_every: optimizer steps between two records of losses, weights and gradients.
 
     Raises:
@@ -86,6 +88,7 @@ class MultitaskTask(ManualTask):
         experts: int = 4,
         widths: Sequence[int] = (64, 32),
         chunk: int = 1,
+        decay_task: bool = False,
         log_every: int = 10,
     ) -> None:
         super().__init__(optimizer=optimizer, scheduler=scheduler)
@@ -104,7 +107,7 @@ class MultitaskTask(ManualTask):
         self.trunk, self.sharing, self.heads = parts
         self.parts: list[Head] = list(self.heads)  # type: ignore[arg-type]
         self.head_rule = balancer.heads if heads == "auto" else heads
-        self.chunk, self.log_every = chunk, log_every
+        self.chunk, self.log_every, self.decay_task = chunk, log_every, decay_task
         self.quarantined = [0] * len(self.names)
         self.history: list[tuple[int, Balance]] = []
         self._step: Balance | None = None
@@ -284,6 +287,12 @@ class MultitaskTask(ManualTask):
                 for p in self.own_parameters(t):
                     p.grad = None
         self._step = Balance(losses, weights, gram, self.balancer.certified)
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Weight decay as a task, then what every manual step does."""
+        if self.decay_task:
+            decay_as_task(self.shared_parameters())
+        super().on_before_optimizer_step(optimizer)
 
     def after_step(self, skipped: bool) -> None:
         """Undo the rule's learning of a skipped step; log."""

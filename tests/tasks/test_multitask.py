@@ -223,3 +223,20 @@ def test_settings_are_checked(bad: dict[str, Any]) -> None:
             FeatureTrunk(144, settings["widths"])
         else:
             task(data, b.MGDA(), **settings)
+
+
+def test_weight_decay_as_a_task_never_lets_plain_descent_grow_the_trunk() -> None:
+    def lengths(decay_task: bool) -> list[float]:
+        model = task(digits(), b.Equal(), decay_task=decay_task)
+        model.make_optimizer = lambda groups: torch.optim.SGD(model.parameters(), lr=1e-3)
+        out = []
+        for _ in range(3):
+            fit(model, 10)
+            out.append(
+                float(torch.cat([p.detach().flatten() for p in model.shared_parameters()]).norm())
+            )
+        return out
+
+    guarded, free = lengths(True), lengths(False)
+    assert guarded[-1] < free[-1] and free[0] < free[-1]
+    assert guarded[-1] <= guarded[0] * (1 + 1e-4)
