@@ -56,7 +56,7 @@ class CAGrad(Balancer):
         return mean + root / math.sqrt(float(w @ gram @ w)) * w
 
 
-def worst_mixture(gram: Tensor, mean: Tensor, root: float, *, iterations: int = 60) -> Tensor:
+def worst_mixture(gram: Tensor, mean: Tensor, root: float) -> Tensor:
     r"""Minimise :math:`\langle g_w, g_m\rangle + \sqrt\phi \lVert g_w\rVert` over the simplex.
 
     >>> import torch
@@ -64,28 +64,20 @@ def worst_mixture(gram: Tensor, mean: Tensor, root: float, *, iterations: int = 
     >>> worst_mixture(torch.eye(2).double(), half, 0.3).round(decimals=6).tolist()
     [0.5, 0.5]
     """
+    from scipy.optimize import brentq
+
     cross, square = gram @ mean, float(mean @ gram @ mean)
+    both = cross[:, None] + cross[None, :]
 
-    def mixture(tau: float) -> tuple[Tensor, float]:
-        shifted = gram + tau * (cross[:, None] + cross[None, :]) + tau * tau * square
-        w = safe_min_norm(shifted)
-        return w, math.sqrt(max(float(w @ gram @ w), 0.0)) / root
+    def mixture(tau: float) -> Tensor:
+        return safe_min_norm(gram + tau * both + tau * tau * square)
 
-    low, high = 0.0, math.sqrt(float(gram.diagonal().max())) / root
-    tau = high
-    w, image = mixture(tau)
-    for _ in range(iterations):
-        low, high = (tau, high) if image > tau else (low, tau)
-        if high - low <= 1e-14 * high:
-            break
-        tau = image if low < image < high and image != tau else 0.5 * (low + high)
-        w, image = mixture(tau)
-        if abs(image - tau) <= 1e-14 * tau:
-            break
-        low, high = (max(low, tau), high) if image > tau else (low, min(high, tau))
-        tau = 0.5 * (low + high)
-        w, image = mixture(tau)
-    return w
+    def excess(tau: float) -> float:
+        w = mixture(tau)
+        return math.sqrt(max(float(w @ gram @ w), 0.0)) / root - tau
+
+    high = math.sqrt(float(gram.diagonal().max())) / root * (1 + 1e-9)
+    return mixture(float(brentq(excess, 0.0, high, xtol=1e-14 * high, rtol=1e-14)))
 
 
 def safe_min_norm(gram: Tensor) -> Tensor:

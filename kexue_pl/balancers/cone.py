@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kexue_pl.balancers.correlation import correlation, nonnegative, root
+from kexue_pl.balancers.correlation import Array, correlation, nonnegative, root
 
 
 def project(gram: Tensor, target: Tensor, constraints: Sequence[int] | None = None) -> Tensor:
@@ -22,11 +22,11 @@ def project(gram: Tensor, target: Tensor, constraints: Sequence[int] | None = No
 
     Args:
         gram: (n, n) with positive finite diagonal.
-        target: (n,) coefficients t of the vector to project.
+        target: (n,) coefficients t of the vector to project, or (k, n) of several.
         constraints: tasks to respect; None for all.
 
     Returns:
-        (n,) float64 coefficients of the projection.
+        Float64 coefficients of the projections, shaped as ``target``.
 
     >>> import torch
     >>> g = torch.tensor([[1.0, -1.0], [-1.0, 2.0]])
@@ -36,11 +36,10 @@ def project(gram: Tensor, target: Tensor, constraints: Sequence[int] | None = No
     corr, norms = correlation(gram)
     r = root(corr)
     chosen = list(range(len(norms))) if constraints is None else list(constraints)
-    out: Tensor = target.double().clone()
-    goal = r @ (out.numpy() * norms)
-    length = float(np.linalg.norm(goal))
-    if length == 0 or not chosen:
-        return out
-    push = nonnegative(r[:, chosen], -goal / length) * length / norms[chosen]
-    out[chosen] += torch.from_numpy(push)
-    return out
+    out: Array = target.double().numpy().copy()
+    for row in out.reshape(-1, len(norms)):  # views: written in place
+        goal = r @ (row * norms)
+        length = float(np.linalg.norm(goal))
+        if length > 0 and chosen:
+            row[chosen] += nonnegative(r[:, chosen], -goal / length) * length / norms[chosen]
+    return torch.from_numpy(out)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from kexue_pl.balancers.correlation import correlation
+from kexue_pl.balancers.correlation import Array, correlation
 from kexue_pl.balancers.min_norm import min_norm, stationary
 
 
@@ -25,29 +26,29 @@ def fair_weights(gram: Tensor, power: float, *, iterations: int = 200) -> Tensor
     >>> fair_weights(torch.diag(torch.tensor([4.0, 16.0])), 1.0).round(decimals=6).tolist()
     [0.5, 0.25]
     """
-    corr = torch.from_numpy(correlation(gram)[0])
-    if stationary(corr, min_norm(corr)):
+    corr, _ = correlation(gram)
+    angles = torch.from_numpy(corr)
+    if stationary(angles, min_norm(angles)):
         return torch.zeros(len(gram), dtype=torch.float64)
     size = float(gram.diagonal().mean())
-    g = gram / size
+    g: Array = gram.double().numpy() / size
 
-    def value(b: Tensor) -> float:
-        spent = b.log() if power == 1 else b.pow(1 - power) / (1 - power)
+    def value(b: Array) -> float:
+        spent = np.log(b) if power == 1 else b ** (1 - power) / (1 - power)
         return float(0.5 * b @ g @ b - spent.sum())
 
-    b: Tensor = g.diagonal().pow(-1 / (1 + power))
+    b: Array = np.diag(g) ** (-1 / (1 + power))
     for _ in range(iterations):
-        slope = g @ b - b.pow(-power)
-        step = -torch.linalg.solve(g + torch.diag(power * b.pow(-power - 1)), slope)
+        slope = g @ b - b**-power
+        step = -np.linalg.solve(g + np.diag(power * b ** (-power - 1)), slope)
         decrease = -float(step @ slope)
         if decrease <= 1e-24:
             break
-        length = min(1.0, 0.99 * float((b / -step.clamp(max=-1e-300)).min()))
+        shrinking = step < 0
+        length = min(1.0, 0.99 * float((b / -step)[shrinking].min(initial=np.inf)))
         now = value(b)
-        while length > 1e-12 and value(
-            b + length * step
-        ) > now - 1e-4 * length * decrease + 1e-15 * abs(now):
+        bound = 1e-15 * abs(now)
+        while length > 1e-12 and value(b + length * step) > now - 1e-4 * length * decrease + bound:
             length /= 2
         b = b + length * step
-    out: Tensor = b * size ** (-1 / (1 + power))
-    return out
+    return torch.from_numpy(b * size ** (-1 / (1 + power)))
