@@ -55,7 +55,8 @@ class MultitaskTask(ManualTask):
         scheduler: see :class:`BaseTask`.
         model: specification of a text encoder; None for features and objectives.
         attention: scaling of the attention, None for the usual one.
-        level: ``encoding`` or ``parameters``.
+        level: ``encoding``, ``parameters``, or ``auto``: the encoding, except for rules that need the
+            full matrix of gradients.
         heads: what task-specific parameters get: ``weighted``, ``own`` or ``auto`` (as the rule says).
         main_task: name of the main task, for rules that have one; its score is then the monitored one.
         sharing: ``hard``, ``mmoe``, ``cgc`` or ``cross_stitch``.
@@ -81,7 +82,7 @@ class MultitaskTask(ManualTask):
         scheduler: Callable[..., LRScheduler] | None = None,
         model: Any = None,
         attention: Any = None,
-        level: Literal["encoding", "parameters"] = "encoding",
+        level: Literal["auto", "encoding", "parameters"] = "auto",
         heads: Literal["auto", "own", "weighted"] = "auto",
         main_task: str | None = None,
         sharing: str = "hard",
@@ -92,10 +93,12 @@ class MultitaskTask(ManualTask):
         log_every: int = 10,
     ) -> None:
         super().__init__(optimizer=optimizer, scheduler=scheduler)
-        if level not in ("encoding", "parameters"):
-            raise ValueError(f"task.level={level!r}: expected encoding or parameters")
+        if level not in ("auto", "encoding", "parameters"):
+            raise ValueError(f"task.level={level!r}: expected auto, encoding or parameters")
         if heads not in ("auto", "own", "weighted"):
             raise ValueError(f"task.heads={heads!r}: expected auto, own or weighted")
+        if level == "auto":
+            level = "parameters" if balancer.needs_matrix else "encoding"
         if balancer.needs_matrix and level != "parameters":
             raise ValueError(f"balancer: {balancer.name} needs task.level=parameters")
         self.data, self.balancer, self.level = data, balancer, level
