@@ -1,4 +1,4 @@
-"""`kexue-predict`: scores of pairs, embeddings of texts, nearest neighbours."""
+"""`kexue-predict`: scores of pairs, embeddings of texts, neighbours, hard negatives."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["main", "predict"]
 # What the user can mend: values, files, damaged checkpoints, too little memory.
 _MENDABLE = (ValueError, OSError, RuntimeError)
 
-_MODES = ("pairs", "encode", "neighbours")
+_MODES = ("pairs", "encode", "neighbours", "mine")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -64,6 +64,8 @@ def predict(config: Any) -> str:
     restored.task.to(config.device)
     if config.mode == "pairs":
         return _pairs(config, restored, policy, output)
+    if config.mode == "mine":
+        return _mine(config, restored, policy, output)
     return _texts(config, restored, policy, output)
 
 
@@ -80,6 +82,23 @@ def _pairs(config: Any, restored: Any, policy: Any, output: Path) -> str:
     )
     write_scores(found, output)
     return f"{len(found.scores)} pairs scored, {found.bad} bad rows left out: {output}"
+
+
+def _mine(config: Any, restored: Any, policy: Any, output: Path) -> str:
+    from kexue_pl.data.files import pair_fields
+    from kexue_pl.data.reading import read_table
+    from kexue_pl.predict.mine import mine_negatives
+    from kexue_pl.predict.pairs import write_rows
+
+    fields = pair_fields(text1_column=config.text1_column, text2_column=config.text2_column)
+    table = read_table(config.input, fields, policy=policy)
+    rows = mine_negatives(
+        restored, table, positive_from=config.positive_from, batch_size=config.batch_size
+    )
+    if not rows:
+        raise RunError(f"input={config.input}: no negative was found")
+    write_rows(rows, output)
+    return f"{len(rows)} hard negatives, {len(policy.bad)} bad rows left out: {output}"
 
 
 def _texts(config: Any, restored: Any, policy: Any, output: Path) -> str:

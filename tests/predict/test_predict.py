@@ -111,7 +111,7 @@ def test_cross_encoders_have_no_embedding_of_one_text(tmp_path: Path) -> None:
 def test_mistakes_are_short(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, _ = write_run(tmp_path, STATIC)
     assert main(["mode=rank"]) == 1
-    assert "mode=rank: expected one of pairs, encode, neighbours" in capsys.readouterr().err
+    assert "mode=rank: expected one of pairs, encode, neighbours, mine" in capsys.readouterr().err
     assert main([f"checkpoint={tmp_path}/none", "input=a.tsv", "output=b.tsv"]) == 1
     assert "nor a run folder with checkpoints/best.ckpt" in capsys.readouterr().err
     assert main(["--help"]) == 0 and "checkpoint: ???" in capsys.readouterr().out
@@ -122,3 +122,22 @@ def test_mistakes_are_short(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         restore(path)
     assert main([f"checkpoint={path}", "input=a.tsv", "output=b.tsv"]) == 1
     assert len(capsys.readouterr().err.splitlines()) <= 6
+
+
+def test_mined_negatives_are_near_and_no_matches(tmp_path: Path) -> None:
+    write_run(tmp_path, STATIC)
+    lines = ["氢的符号\t氢的字母\t1", "氢的符号\t氢的记号\t1", "氧的符号\t氧的字母\t1",
+             "铁的符号\t氢的符号\t0", "铁的熔点\t甲乙丙丁\t0"]  # fmt: skip
+    source = write(tmp_path, "\n".join(lines))
+    output = tmp_path / "mined.jsonl"
+    words = [f"checkpoint={tmp_path}", f"input={source}", f"output={output}", "mode=mine"]
+    assert main(words) == 0
+    rows = [json.loads(row) for row in output.read_text(encoding="utf-8").splitlines()]
+    matches = {("氢的符号", "氢的字母"), ("氢的符号", "氢的记号"), ("氧的符号", "氧的字母")}
+    assert rows and {(row["anchor"], row["positive"]) for row in rows} <= matches
+    for row in rows:
+        assert (row["anchor"], row["negative"]) not in matches and row["negative"] != row["anchor"]
+        left, positive = encode(restore(tmp_path), [row["anchor"], row["positive"]])
+        assert row["score"] <= float(left @ positive) + 1e-6
+    none = write(tmp_path, "甲\t乙\t0\n丙\t丁\t0\n", "none.tsv")
+    assert main([words[0], f"input={none}", words[2], "mode=mine"]) == 1
