@@ -86,7 +86,7 @@ class Recall(LengthsData):
         *,
         train_length: int = 64,
         eval_lengths: Sequence[int] = (64, 128, 256, 512, 1024),
-        rows: int = 51_200,
+        rows: int = 32_768,
         keys: int = 1024,
         values: int = 32,
         test_tokens: int = 4096,
