@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from kexue_pl.attention import Calibrated, EntropyProbe, Scaling, calibrate, log
 from kexue_pl.data.lengths import LengthsData
 from kexue_pl.data.masking import IGNORED
 from kexue_pl.distributed import all_reduce_sum
+from kexue_pl.models.precision import bf16_pays
 from kexue_pl.tasks.base import BaseTask, Penalty
 
 __all__ = ["MLMTask", "Tally"]
@@ -70,6 +72,8 @@ class MLMTask(BaseTask):
         entropy_batches: test batches of each length whose attention entropy is measured.
         calibration_rows: rows of each length on which a calibrated scaling is fitted before the
             test.
+        bf16: run the model under bfloat16 autocast; None = where the device gains by it and
+            ``trainer.precision`` is 32-true.
     """
 
     monitor = "val/loss"
@@ -86,6 +90,7 @@ class MLMTask(BaseTask):
         attention: Scaling | None = None,
         entropy_batches: int = 2,
         calibration_rows: int = 8,
+        bf16: bool | None = None,
     ) -> None:
         super().__init__(optimizer=optimizer, scheduler=scheduler, penalty=penalty)
         self.lengths = data.eval_lengths
@@ -96,6 +101,7 @@ class MLMTask(BaseTask):
             train_length=data.train_length,
             proportions=data.proportions,
         )
+        self.bf16 = bf16
         self.entropy_batches, self.calibration_rows = entropy_batches, calibration_rows
         self.results: dict[int, dict[str, float]] = {}
         self.entropies: dict[int, Tensor] = {}
@@ -109,13 +115,21 @@ class MLMTask(BaseTask):
     def predict(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Logits (M, V) and labels (M,) of the hidden tokens of a batch."""
         chosen = batch["labels"] != IGNORED
-        logits = self.net(
-            batch["input_ids"],
-            chosen,
-            attention_mask=batch.get("attention_mask"),
-            token_type_ids=batch.get("token_type_ids"),
-        )
+        with self._autocast():
+            logits = self.net(
+                batch["input_ids"],
+                chosen,
+                attention_mask=batch.get("attention_mask"),
+                token_type_ids=batch.get("token_type_ids"),
+            )
         return logits, batch["labels"][chosen]
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        wanted = self.bf16
+        if wanted is None:
+            plain = self._trainer is None or self._trainer.precision == "32-true"
+            wanted = plain and bf16_pays(self.device, self.net.model.config.hidden_size)
+        return torch.autocast(self.device.type, torch.bfloat16) if wanted else nullcontext()
 
     def loss(self, batch: dict[str, Tensor]) -> Tensor:
         """Mean cross entropy of the hidden tokens, nats."""

@@ -77,6 +77,16 @@ def test_fit_and_test(attention, tmp_path):
         assert len(state) == 2
 
 
+def test_bfloat16_on_demand():
+    data, task = tiny_recall()
+    batch = next(iter(data.train_dataloader()))
+    task.eval()
+    plain, _ = task.predict(batch)
+    task.bf16 = True
+    half, _ = task.predict(batch)
+    assert 1e-5 < (plain - half).abs().max() < 0.3
+
+
 def test_scalings_based_on_the_training_length_train_the_same_model():
     results = []
     for attention in (Standard(), EntropyInvariant(base=16)):
