@@ -12,7 +12,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "multitask.md"
 
 
 def test_examples_run_and_fill_gradients(capsys: Any) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     assert len(blocks) == 2
     torch.manual_seed(0)
     names: dict[str, Any] = {}
