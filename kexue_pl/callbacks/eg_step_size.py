@@ -25,7 +25,7 @@ class EGStepSize(StepSize, L.Callback):
         plot: draw the scale over time to ``plots/eg_scale.png`` of the run when the fit ends.
 
     All other arguments are those of ``kexue_pl.optim.EGStepSize``; ``horizon`` defaults to the
-    trainer's number of optimizer steps.
+    ``total_steps`` of the module, else to the trainer's number of optimizer steps.
 
     Logged every ``log_every_n_steps``: ``eg/scale``, ``eg/effective_lr``, ``eg/cos``,
     ``eg/gain_q10``, ``eg/gain_q50``, ``eg/gain_q90`` (with several optimizers ``eg/0/...``).
@@ -86,7 +86,7 @@ class EGStepSize(StepSize, L.Callback):
                 "optimizer; use accelerator=ddp or accelerator=fsdp, or drop the callback"
             )
         self._detach()
-        horizon = self.horizon or _horizon(trainer)
+        horizon = self.horizon or _horizon(trainer, pl_module)
         self._attached = [self.attach(o, horizon=horizon) for o in trainer.optimizers]
 
     def on_train_batch_end(
@@ -161,7 +161,13 @@ class EGStepSize(StepSize, L.Callback):
         self._attached = []
 
 
-def _horizon(trainer: L.Trainer) -> int | None:
-    """Optimizer steps of the whole run; None where the trainer cannot know them."""
+def _horizon(trainer: L.Trainer, pl_module: L.LightningModule) -> int | None:
+    """Optimizer steps of the whole run; None where nobody can know them.
+
+    A task that accumulates by hand knows better than the trainer, which counts batches then.
+    """
+    known = getattr(pl_module, "total_steps", 0)
+    if isinstance(known, int) and known > 0:
+        return known
     steps = trainer.estimated_stepping_batches
     return int(steps) if math.isfinite(steps) and steps > 0 else None

@@ -171,6 +171,17 @@ def test_the_trainer_s_steps_are_the_horizon_and_no_end_is_refused() -> None:
         fit(net, [EGStepSize(plot=False)], epochs=-1)
 
 
+def test_a_module_that_counts_its_own_steps_is_believed() -> None:
+    net, eg = Net(), EGStepSize(plot=False)
+    net.total_steps = 3  # type: ignore[assignment]
+    seen = Seen()
+    fit(net, [eg, seen], log_every_n_steps=1)
+    scales = [row["eg/scale"] for row in eg.history]
+    assert seen.group["eg_step"] == 8
+    assert scales[3:] == [scales[3]] * 5  # the rates are 0 from the third step on
+    assert scales[2] != scales[0]
+
+
 def _train_on_rank(rank: int, world: int) -> tuple[Tensor, list[float], Tensor]:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 1))
