@@ -1,6 +1,6 @@
 """Article 8796: the inequality between input and parameter gradients on thousands of networks.
 
-    python scripts/articles/inequality.py --nets 4000 --out inequality
+    python scripts/articles/inequality.py --nets 4600 --out inequality
 
 Part 1 compares both sides in float64 on random networks, in every form, and counts violations.
 Part 2 shows the forms that do not hold. Part 3 trains on scikit-learn's digits with and without
@@ -168,7 +168,7 @@ def curves(penalty: Penalty | None, epochs: int) -> list[dict[str, float]]:
 
 PENALTIES: dict[str, Callable[[], Penalty | None]] = {
     "none": lambda: None,
-    "input_gradient": lambda: InputGradient(weight=0.1),
+    "input_gradient": lambda: InputGradient(weight=0.01),
     "parameter_gradient, sample": lambda: ParameterGradient(weight=0.01, reduction="sample"),
     "parameter_gradient, batch": lambda: ParameterGradient(weight=0.1),
 }
@@ -213,7 +213,7 @@ def report(rows: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--nets", type=int, default=4000)
+    parser.add_argument("--nets", type=int, default=4600)
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--out", type=Path, help="folder for inequality.md, .csv and plots")
     arguments = parser.parse_args()

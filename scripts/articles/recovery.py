@@ -3,8 +3,8 @@
     python scripts/articles/recovery.py --seeds 3 --factors 0.01 1 100 --out recovery
 
 Trains two small networks on scikit-learn's digits with the base rate times each factor, with and
-without EGStepSize, and prints final training loss and test accuracy, mean over seeds. A run whose
-loss exceeds that of a uniform guess, ln 10, or is not finite is marked "diverged".
+without EGStepSize, and prints final training loss and test accuracy, mean over seeds. Runs that
+ended no better than a uniform guess (loss over 0.99 ln 10, or not finite) are counted: "2!".
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def table(arguments: argparse.Namespace) -> list[dict[str, Any]]:
                 for seed in range(arguments.seeds)
             ]
             losses = torch.tensor([r["loss"] for r in runs], dtype=torch.float64)
-            bad = sum(not r["loss"] < math.log(10) for r in runs)
+            bad = sum(not r["loss"] < 0.99 * math.log(10) for r in runs)
             rows.append(
                 {
                     "net": net,
@@ -114,7 +114,7 @@ def table(arguments: argparse.Namespace) -> list[dict[str, Any]]:
                     "loss_std": losses.std(correction=0).item(),
                     "accuracy": sum(r["accuracy"] for r in runs) / len(runs),
                     "scale": sum(r["scale"] for r in runs) / len(runs),
-                    "diverged": bad,
+                    "lost": bad,
                     "steps": int(runs[0]["steps"]),
                 }
             )
@@ -122,15 +122,14 @@ def table(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def markdown(rows: list[dict[str, Any]], modes: list[str]) -> str:
-    """loss / accuracy by mode; `3!` says that three seeds diverged."""
+    """loss / accuracy by mode; `3!` says that three seeds ended no better than guessing."""
     lines = [
         "| net | optimizer | lr x | " + " | ".join(modes) + " |",
         "|---|---|---|" + "---|" * len(modes),
     ]
     for key, group in itertools.groupby(rows, lambda r: (r["net"], r["optimizer"], r["factor"])):
         cells = [
-            f"{r['loss']:.3g} / {r['accuracy']:.1f}"
-            + (f" {r['diverged']}!" if r["diverged"] else "")
+            f"{r['loss']:.3g} / {r['accuracy']:.1f}" + (f" {r['lost']}!" if r["lost"] else "")
             for r in group
         ]
         lines.append("| " + " | ".join([key[0], key[1], f"{key[2]:g}", *cells]) + " |")
