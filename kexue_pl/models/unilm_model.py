@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from kexue_pl.models.copy_head import CopyHead
+from kexue_pl.models.key_model import KeyModel, Tokens
 from kexue_pl.models.unilm_mask import additive, unilm_sees
+from kexue_pl.retrieval.decoder import StepDecoder
 
 
-class UniLMModel(nn.Module):
+class UniLMModel(KeyModel):
     """A BERT body under the UniLM mask with an output head.
 
     Args:
@@ -105,3 +110,17 @@ class UniLMModel(nn.Module):
         )
         chosen = log_p.gather(-1, input_ids[rows, before + 1][..., None])[..., 0]
         return torch.where(step < count[:, None], chosen, 0.0)
+
+    def step_decoder(self, ids: Tensor, mask: Tensor) -> StepDecoder:
+        """A decoder of questions (B, L), one token a beam at a time; see ``TreeDecoder``."""
+        from kexue_pl.models.tree_decoder import TreeDecoder
+
+        return TreeDecoder(self, ids, mask)
+
+    def branch_log_p(
+        self, sources: Tokens, prefixes: Tokens, branches: Sequence[Tokens]
+    ) -> list[NDArray[np.float64]]:
+        """Log-probabilities of many continuations of each prefix; see ``branches.branch_log_p``."""
+        from kexue_pl.models.branches import branch_log_p
+
+        return branch_log_p(self, sources, prefixes, branches)

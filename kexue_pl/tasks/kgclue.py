@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from kexue_pl.data.questions import QuestionData
 from kexue_pl.distributed import all_gather_objects, all_reduce_sum, world_size
-from kexue_pl.models.unilm_model import UniLMModel
+from kexue_pl.models.key_model import KeyModel
 from kexue_pl.retrieval import PrefixIndex, SegmentScorer, train_segment_scorer
 from kexue_pl.retrieval.official import Answer, official_scores
 from kexue_pl.tasks.base import BaseTask, Penalty
@@ -77,7 +77,7 @@ class KgclueTask(BaseTask):
             beams, renormalise, lookahead, skip_forced, lexical, seq2seq, prior, names_kept
         )
         self.lexical_steps, self.baselines = lexical_steps, baselines
-        self.model: UniLMModel = model.build(data.tokenizer, attention=attention)
+        self.model: KeyModel = model.build(data.tokenizer, attention=attention)
         self._index: PrefixIndex | None = None
         self._scorer: SegmentScorer | None = None
         self._restored: dict[str, Tensor] | None = None

@@ -10,9 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kexue_pl.data.questions import QuestionData
-from kexue_pl.models.branches import branch_log_p
-from kexue_pl.models.tree_decoder import TreeDecoder
-from kexue_pl.models.unilm_model import UniLMModel
+from kexue_pl.models.key_model import KeyModel
 from kexue_pl.retrieval import (
     Hypothesis,
     Lookahead,
@@ -74,7 +72,7 @@ class Answerer:
 
     def __init__(
         self,
-        model: UniLMModel,
+        model: KeyModel,
         data: QuestionData,
         index: PrefixIndex,
         settings: Settings,
@@ -114,7 +112,7 @@ class Answerer:
             look = Lookahead(Strings.of(rows), self.vocabulary)
         return constrained_beam_search(
             self.index,
-            TreeDecoder(self.model, ids, mask),
+            self.model.step_decoder(ids, mask),
             len(texts),
             beams=self.settings.beams,
             renormalise=self.settings.renormalise,
@@ -167,7 +165,7 @@ class Answerer:
                 [self._segment(1, p) for p in predicate[a:b].tolist()]
                 for a, b in zip(starts, ends, strict=True)
             ]
-            return np.concatenate(branch_log_p(self.model, sources, prefixes, branches))
+            return np.concatenate(self.model.branch_log_p(sources, prefixes, branches))
 
         return score
 
@@ -189,7 +187,7 @@ class Answerer:
         for i in range(len(chosen)):
             sources = [self._source(questions[i])] * len(blocks)
             prefixes = [[*names[i], sep]] * len(blocks)
-            total += np.concatenate(branch_log_p(self.model, sources, prefixes, branches))
+            total += np.concatenate(self.model.branch_log_p(sources, prefixes, branches))
         return np.asarray(total / max(1, len(chosen)))
 
     def _by_rule(self, texts: Sequence[str]) -> list[list[Found]]:
@@ -199,7 +197,7 @@ class Answerer:
     def _freely(self, texts: Sequence[str]) -> list[list[Found]]:
         ids, mask = self._sources(texts)
         found = free_beam_search(
-            TreeDecoder(self.model, ids, mask),
+            self.model.step_decoder(ids, mask),
             len(texts),
             separator=self.index.separator,
             segments=self.index.segments,

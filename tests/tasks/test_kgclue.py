@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from kexue_pl.data.keyed_pairs import KeyedPairs
 from kexue_pl.data.kgclue import KgCLUE
 from kexue_pl.distributed import rank, world_size
+from kexue_pl.models.encoder_decoder import EncoderDecoder
 from kexue_pl.models.unilm import UniLM
 from kexue_pl.run.build import build
 from kexue_pl.run.config import config_dir
@@ -167,7 +168,12 @@ def test_unknown_names_fall_back_to_the_beam(fitted: Any) -> None:
     assert task.answerer().answer("rule", ["这是什么"]) == [[]]
 
 
-def test_flat_keys(tmp_path: Path) -> None:
+SMALL = {"hidden_size": 32, "layers": 1, "heads": 2, "max_length": 32}
+SPECS = [UniLM(**SMALL), EncoderDecoder(**SMALL), EncoderDecoder(kind="t5", **SMALL)]
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=["unilm", "bart", "t5"])
+def test_flat_keys(tmp_path: Path, spec: Any) -> None:
     rows = "".join(f"找{c}\t{c}\n" for c in "甲乙丙丁戊己")
     for name in ("train", "valid"):
         (tmp_path / f"{name}.tsv").write_text(rows, encoding="utf-8")
@@ -175,7 +181,6 @@ def test_flat_keys(tmp_path: Path) -> None:
         train=str(tmp_path / "train.tsv"), valid=str(tmp_path / "valid.tsv"), batch_size=6
     )
     data.setup("fit")
-    spec = UniLM(hidden_size=32, layers=1, heads=2, max_length=32)
     data.tokenizer = spec.train_tokenizer(data.texts())
     optimizer = partial(torch.optim.AdamW, lr=1e-2)
     task = KgclueTask(data=data, model=spec, optimizer=optimizer)
