@@ -46,7 +46,14 @@ def _order(path: Path) -> tuple[int, str]:
 
 def _varied(runs: list[dict[str, Any]]) -> list[str]:
     """Settings that differ between the runs, seeds and paths apart."""
-    keys = sorted({key for run in runs for key in run["settings"]})
+    keys = sorted(
+        {
+            key
+            for run in runs
+            for key, value in run["settings"].items()
+            if str(run["folder"].name) not in str(value)  # paths inside the run directory
+        }
+    )
     return [
         key
         for key in keys

@@ -38,11 +38,11 @@ class Trainer:
     gradient_clip_val: float | None = None
     precision: str = "32-true"
     check_val_every_n_epoch: int = 1
-    val_check_interval: float | None = None
-    limit_train_batches: float | None = None
-    limit_val_batches: float | None = None
-    limit_test_batches: float | None = None
-    overfit_batches: float = 0.0
+    val_check_interval: Any = None
+    limit_train_batches: Any = None
+    limit_val_batches: Any = None
+    limit_test_batches: Any = None
+    overfit_batches: Any = 0.0
     fast_dev_run: bool = False
     num_sanity_val_steps: int = 0
     log_every_n_steps: int = 10

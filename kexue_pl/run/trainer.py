@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import RichModelSummary, RichProgressBar
 from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, Strategy
 
@@ -87,10 +89,17 @@ def _devices(accelerator: dict[str, Any], task: Any) -> dict[str, Any]:
 def _strategy(accelerator: dict[str, Any], task: Any) -> Strategy:
     if accelerator["strategy"] == "fsdp":
         return FSDPStrategy()
+    # Evaluation shards may differ by a batch, so a forward pass must not sync buffers; they are equal.
+    no_sync: dict[str, Any] = {_buffer_switch(): False}
     return DDPStrategy(
         process_group_backend=accelerator["process_group_backend"],
-        # Evaluation shards may differ by a batch; buffers are equal anyway.
-        broadcast_buffers=False,
+        **no_sync,
         find_unused_parameters=getattr(task, "find_unused_parameters", False),
         gradient_as_bucket_view=True,
     )
+
+
+def _buffer_switch() -> str:
+    """The name of DDP's switch for syncing buffers in a forward pass; newer torch renamed it."""
+    takes = inspect.signature(torch.nn.parallel.DistributedDataParallel).parameters
+    return "forward_sync_buffers" if "forward_sync_buffers" in takes else "broadcast_buffers"

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from kexue_pl.distributed import all_gather_objects
+
 __all__ = ["BaseTask", "Penalty", "decay_groups"]
 
 
@@ -70,6 +72,7 @@ class BaseTask(L.LightningModule):
         self.make_scheduler = scheduler
         self.penalty = penalty
         self.total_steps = 0
+        self._tallies: dict[str, list[float]] = {}
         self.accumulate_grad_batches = 1
         self.gradient_clip_val: float | None = None
 
@@ -92,6 +95,9 @@ class BaseTask(L.LightningModule):
                 embeddings=self.embeddings(),
             )
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=1)
+        added = getattr(self.penalty, "value", None)
+        if added is not None:
+            self.log("train/penalty", added, batch_size=1)
         return loss
 
     def on_after_backward(self) -> None:
@@ -109,6 +115,33 @@ class BaseTask(L.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+    def tally(self, name: str, value: Tensor | float, rows: int) -> None:
+        """Add the mean `value` over `rows` evaluated rows; the mean over all rows of all ranks is
+        logged as `name` at the end of the validation or test.
+
+        (The trainer's own reduction over ranks divides by a row count that it rounds down, which is
+        wrong where ranks hold different numbers of rows.)
+        """
+        total = self._tallies.setdefault(name, [0.0, 0.0])
+        total[0] += float(value) * rows
+        total[1] += rows
+
+    def _log_tallies(self) -> None:
+        parts = all_gather_objects(self._tallies)
+        for name in sorted({name for part in parts for name in part}):
+            sums = [part[name] for part in parts if name in part]
+            mean = sum(total for total, _ in sums) / sum(rows for _, rows in sums)
+            self.log(name, mean, prog_bar=name == self.monitor)
+        self._tallies = {}
+
+    def on_validation_epoch_end(self) -> None:
+        """Log what was tallied."""
+        self._log_tallies()
+
+    def on_test_epoch_end(self) -> None:
+        """Log what was tallied."""
+        self._log_tallies()
 
     def tables(self) -> dict[str, list[dict[str, Any]]]:
         """Tables to write beside the metrics, by file name; each a list of rows."""

@@ -16,7 +16,7 @@ from tests.support.cli import ROOT, Command, tiny, train
 MISTAKES = [
     (["optimizer.lrr=0.1"], "optimizer.lrr", "'lr'"),
     (["optimzer.lr=0.1"], "optimzer", "'optimizer'"),
-    (["optimizer=adamv"], "optimizer=adamv", "'adamw'"),
+    (["optimizer=adamww"], "optimizer=adamww", "'adamw'"),
     (["seed=hi"], "seed", "Integer"),
     (["trainer.max_epoch=3"], "trainer.max_epoch", "'max_epochs'"),
     (["trainer.max_epochs=many"], "trainer.max_epochs", "Integer"),
