@@ -63,7 +63,6 @@ def ours(folder: Path, seed: int) -> tuple[float, float]:
 def peers(train: Rows, valid: Rows, seed: int) -> tuple[float, float]:
     """sentence-transformers: StaticEmbedding, CoSENTLoss, its own trainer."""
     from datasets import Dataset
-    from kexue_pl.models.tokenizers import train_tokenizer
     from sentence_transformers import (
         SentenceTransformer,
         SentenceTransformerTrainer,
@@ -72,6 +71,8 @@ def peers(train: Rows, valid: Rows, seed: int) -> tuple[float, float]:
     )
     from sentence_transformers.losses import CoSENTLoss
     from sentence_transformers.models import StaticEmbedding
+
+    from kexue_pl.models.tokenizers import train_tokenizer
 
     begin = time.perf_counter()
     torch.manual_seed(seed)
