@@ -72,16 +72,14 @@ class MultitaskWorld(DataModule):
 
     def _rows(self, split: str, relations: dict[str, int]) -> list[dict[str, Any]]:
         kinds = {kind: i for i, kind in enumerate(KINDS.values())}
-        asked = {q.question: q for q in questions(self.seed, split, per_fact=1000)}
         rows = []
         for pair in pairs(self.seed, split, count=self.sizes[split]):
-            question = asked[pair.text1]
             rows.append(
                 {
                     "text1": pair.text1,
                     "text2": pair.text2,
-                    label_key("relation"): relations.get(question.predicate, MISSING),
-                    label_key("kind"): kinds[question.kind],
+                    label_key("relation"): relations.get(pair.fact.predicate, MISSING),
+                    label_key("kind"): kinds[pair.fact.kind],
                     label_key("match"): pair.label,
                 }
             )

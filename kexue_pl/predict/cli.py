@@ -19,7 +19,7 @@ __all__ = ["main", "predict"]
 # What the user can mend: values, files, damaged checkpoints, too little memory.
 _MENDABLE = (ValueError, OSError, RuntimeError)
 
-_MODES = ("pairs", "encode", "neighbours", "mine")
+_MODES = ("pairs", "encode", "neighbours", "mine", "questions", "submission")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -43,7 +43,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _check(config: DictConfig) -> None:
-    missing = [f"{key}: required; set {key}=VALUE" for key in OmegaConf.missing_keys(config)]
+    needed = ["checkpoint", *(["input"] if not config.question else [])]
+    needed += ["output"] if config.mode != "questions" else []
+    missing = [
+        f"{key}: required; set {key}=VALUE"
+        for key in needed
+        if OmegaConf.is_missing(config, key) or config[key] is None
+    ]
     if config.mode not in _MODES:
         missing.append(f"mode={config.mode}: expected one of {', '.join(_MODES)}")
     if config.mode == "neighbours" and config.corpus is None:
@@ -57,6 +63,8 @@ def predict(config: Any) -> str:
     from kexue_pl.data.reading import RowPolicy
     from kexue_pl.predict.restore import restore
 
+    if config.mode in ("questions", "submission"):
+        return _answer(config)
     output = Path(config.output)
     report = Path(config.bad_rows or f"{output}.bad_rows.jsonl")
     policy = RowPolicy(config.on_error, config.max_bad, report)
@@ -82,6 +90,35 @@ def _pairs(config: Any, restored: Any, policy: Any, output: Path) -> str:
     )
     write_scores(found, output)
     return f"{len(found.scores)} pairs scored, {found.bad} bad rows left out: {output}"
+
+
+def _answer(config: Any) -> str:
+    """Answers of a kgclue checkpoint: to a typed question, to a file, or KgCLUE's submission."""
+    from kexue_pl.data.reading import RowPolicy
+    from kexue_pl.predict.pairs import write_rows
+    from kexue_pl.predict.questions import answer_questions, write_submission
+    from kexue_pl.predict.restore import restore
+
+    task = restore(config.checkpoint, task="kgclue").task.to(config.device)
+    output = Path(config.output) if config.output else None
+    if config.mode == "submission":
+        return f"submission written: {write_submission(task, config.input, output or 'test.json')}"
+    policy = RowPolicy(config.on_error, config.max_bad, Path(f"{output}.bad_rows.jsonl"))
+    asked = [config.question] if config.question else None
+    questions = asked or _read_texts(config.input, config.text_column, policy)
+    answers = answer_questions(task, questions, batch_size=config.batch_size)
+    rows = [
+        {"question": question, "rank": place + 1, **best}
+        for question, found in zip(questions, answers, strict=True)
+        for place, best in enumerate(found)
+    ]
+    if output is None:
+        return "\n".join(
+            "{subject} ||| {predicate} ||| {object}   {probability:.4f}".format(**row)
+            for row in rows
+        )
+    write_rows(rows, output)
+    return f"{len(questions)} questions answered, {len(policy.bad)} bad rows left out: {output}"
 
 
 def _mine(config: Any, restored: Any, policy: Any, output: Path) -> str:

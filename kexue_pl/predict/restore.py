@@ -36,7 +36,7 @@ class Restored:
 
 
 def restore(checkpoint: str | Path, *, task: str = "matching") -> Restored:
-    """Rebuild the task of a checkpoint without its data.
+    """Rebuild the task of a checkpoint; matching without its data, others with it.
 
     Args:
         checkpoint: a ``.ckpt`` file of a run, or the run's folder (its best checkpoint, else last).
@@ -50,6 +50,7 @@ def restore(checkpoint: str | Path, *, task: str = "matching") -> Restored:
     from kexue_pl.run.checkpoint_io import read
     from kexue_pl.run.state import RunState
     from kexue_pl.run.tokenizer_files import unpack
+    from kexue_pl.run.train import assemble
 
     path = _file(Path(checkpoint))
     stored = read(path)
@@ -59,7 +60,11 @@ def restore(checkpoint: str | Path, *, task: str = "matching") -> Restored:
         name = config["task"]["name"]
         raise RunError(f"checkpoint={path}: a checkpoint of task={name}, expected task={task}")
     tokenizer = unpack(facts["tokenizer"])
-    model = build_task(config, _Tokens(tokenizer), build(config["model"], "model"))
+    if task == "matching":
+        model = build_task(config, _Tokens(tokenizer), build(config["model"], "model"))
+    else:  # answers are keys of the base, which the data of the run holds
+        _, model = assemble(config, facts)
+    model.on_load_checkpoint(stored)
     model.load_state_dict(stored["state_dict"])
     return Restored(model.eval(), tokenizer, config, path)
 

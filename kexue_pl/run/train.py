@@ -166,6 +166,10 @@ def _fit_and_test(
         metrics |= {k: float(v) for k, v in trainer.callback_metrics.items()}
         best = best_checkpoint(trainer)
     if config["test"]:
+        if config["train"] and config["monitor"]["name"] not in trainer.callback_metrics:
+            # The run stopped before its first validation, which may choose what the test needs.
+            trainer.validate(task, datamodule=data, verbose=False)
+            best = None
         trainer.test(task, datamodule=data, ckpt_path=best, verbose=False, weights_only=True)
         metrics |= {k: float(v) for k, v in trainer.callback_metrics.items()}
     if rank() == 0:

@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from kexue_pl.losses import Loss, PairOutputs, cached_loss, check_interaction, split_batch
 from kexue_pl.metrics import best_threshold
 from kexue_pl.models.pair_model import PairModel
+from kexue_pl.penalties import record_output
 from kexue_pl.tasks.base import BaseTask, Penalty
 from kexue_pl.tasks.pair_scores import PairScores, ScoreStore, correlations, decisions, positives
 
@@ -123,8 +124,16 @@ class MatchingTask(BaseTask):
 
     def objective(self, outputs: PairOutputs, labels: Tensor | None) -> Tensor:
         """The loss of given outputs."""
+        record_output(self._prediction(outputs))
         value: Tensor = self.criterion(outputs, labels)
         return value
+
+    def _prediction(self, outputs: PairOutputs) -> Tensor:
+        """(B, C) logits; where the model has one score, it counts as the log odds of a match."""
+        if outputs.logits is not None and outputs.logits.ndim == 2 and outputs.logits.shape[1] > 1:
+            return outputs.logits
+        odds = self.criterion.score(outputs) * getattr(self.criterion, "scale", 1.0)
+        return torch.stack([odds, torch.zeros_like(odds)], dim=-1)
 
     def scores(self, batch: dict[str, Tensor]) -> Tensor:
         """(B,) float32 scores, larger for pairs more alike."""

@@ -17,8 +17,9 @@ from torch.optim.lr_scheduler import LRScheduler
 from kexue_pl.attention import Calibrated, EntropyProbe, Scaling, calibrate, log_slope
 from kexue_pl.data.lengths import LengthsData
 from kexue_pl.data.masking import IGNORED
-from kexue_pl.distributed import all_reduce_sum
+from kexue_pl.distributed import all_reduce_sum, world_size
 from kexue_pl.models.precision import bf16_pays
+from kexue_pl.penalties import record_output
 from kexue_pl.tasks.base import BaseTask, Penalty
 
 __all__ = ["MLMTask", "Tally"]
@@ -132,9 +133,13 @@ class MLMTask(BaseTask):
         return torch.autocast(self.device.type, torch.bfloat16) if wanted else nullcontext()
 
     def loss(self, batch: dict[str, Tensor]) -> Tensor:
-        """Mean cross entropy of the hidden tokens, nats."""
+        """Mean cross entropy of the hidden tokens of all ranks, nats."""
         logits, labels = self.predict(batch)
-        return F.cross_entropy(logits.float(), labels)
+        record_output(logits)
+        total = F.cross_entropy(logits.float(), labels, reduction="sum")
+        # Ranks hide unequal numbers of tokens; gradients are averaged over ranks afterwards.
+        count = torch.tensor([labels.numel()], dtype=total.dtype, device=total.device)
+        return total * (world_size() / all_reduce_sum(count))[0]
 
     def on_validation_epoch_start(self) -> None:
         """Begin a new count."""

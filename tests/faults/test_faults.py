@@ -37,7 +37,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(folder)], capture_output=True
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], capture_output=True
     )
     if mounted.returncode:
         pytest.skip("mounting a small tmpfs needs privileges that this machine does not give")
@@ -51,13 +51,12 @@ def test_full_disk_keeps_the_checkpoint_and_the_run_goes_on(
     run = small_disk / "run"
     words = tiny(*SETTINGS, PAUSE, f"paths.output_dir={run}")
     command = Command(*words, cwd=small_disk, env={"KEXUE_PL_TEST_PAUSE": "0.05"})
-    until(lambda: (run / "checkpoints" / "last.ckpt").exists())
     filler = small_disk / "filler"
-    with open(filler, "wb") as file:
+    with open(filler, "wb", buffering=0) as file:
+        until(lambda: (run / "checkpoints" / "last.ckpt").exists())
         try:
             while True:
                 file.write(b"x" * 4096)
-                file.flush()
         except OSError:
             pass
     done = command.wait()

@@ -28,12 +28,14 @@ class Pair:
         label: 1 if both ask for the same fact, else 0.
         grade: 5 the same fact, 3 another fact about the same subject, 2 the same predicate of
             another subject of the same kind, 1 the same kind only, 0 nothing in common.
+        fact: what the first question asks for.
     """
 
     text1: str
     text2: str
     label: int
     grade: int
+    fact: Fact
 
 
 class _Maker:
@@ -136,5 +138,5 @@ def pairs(seed: int, split: str, *, count: int | None = None) -> list[Pair]:
             continue
         seen.add(frozenset((one, two)))
         grade = _GRADE[relation]
-        rows.append(Pair(one, two, int(grade == 5), grade))
+        rows.append(Pair(one, two, int(grade == 5), grade, fact))
     return rows
