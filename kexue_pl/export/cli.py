@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from kexue_pl.run.config import config_dir
 from kexue_pl.run.errors import RunError
+from kexue_pl.run.overrides import quote
 
 __all__ = ["main"]
 
@@ -20,7 +21,7 @@ _MENDABLE = (ValueError, OSError, RuntimeError)
 
 def main(arguments: list[str] | None = None) -> int:
     """Export as ``conf/export.yaml`` says; the exit code. Errors take at most six lines."""
-    words = sys.argv[1:] if arguments is None else arguments
+    words = [quote(word) for word in (sys.argv[1:] if arguments is None else arguments)]
     if not words or {"-h", "--help"} & set(words):
         print((config_dir() / "export.yaml").read_text(encoding="utf-8"))
         return 0

@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from kexue_pl.run.config import config_dir
 from kexue_pl.run.errors import RunError
+from kexue_pl.run.overrides import quote
 
 __all__ = ["main", "predict"]
 
@@ -27,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     Errors are said in at most six lines.
     """
-    words = sys.argv[1:] if arguments is None else arguments
+    words = [quote(word) for word in (sys.argv[1:] if arguments is None else arguments)]
     if not words or {"-h", "--help"} & set(words):
         print((config_dir() / "predict.yaml").read_text(encoding="utf-8"))
         return 0

@@ -64,6 +64,8 @@ def _here(config: dict[str, Any], output_dir: Path) -> dict[str, float]:
     except (RunError, Interrupted):
         raise
     except Exception as error:
+        if type(error).__module__.startswith("kexue_pl."):
+            raise RunError(str(error)) from error  # our own errors say what there is to say
         write_text(output_dir / "traceback.txt", traceback.format_exc())
         raise _short(error, output_dir) from error
 

@@ -25,6 +25,22 @@ __all__ = ["MatchingTask"]
 _LOG = logging.getLogger(__name__)
 
 
+def check_labels(loss: Loss, data: Any) -> None:
+    """Refuse training rows of one label value for a loss that learns from differences of labels.
+
+    Raises:
+        ValueError: all labels are equal and the loss takes neither positives nor bare texts.
+    """
+    train = data.tables.get("train")
+    labels = set(train.columns.get("label", ())) if train is not None else set()
+    without = {"positives", "triplets", "unsupervised"} & set(loss.data)
+    if len(labels) == 1 and loss.data and not without:
+        raise ValueError(
+            f"data.train: all labels are {labels.pop()}, from which {type(loss).__name__} learns nothing; "
+            "give rows of other labels, or take loss=info_nce where all pairs are positive"
+        )
+
+
 class MatchingTask(BaseTask):
     """Bi-encoder, late interaction or cross-encoder with any matching loss.
 
@@ -72,6 +88,7 @@ class MatchingTask(BaseTask):
         if micro_batch is not None and micro_batch < 1:
             raise ValueError(f"task.micro_batch={micro_batch}: expected at least 1, or null")
         check_interaction(loss, model.interaction)
+        check_labels(loss, data)
         self.criterion = loss
         self.model = PairModel.from_spec(
             model, data.tokenizer, outputs=loss.outputs, attention=attention

@@ -233,3 +233,58 @@ def test_a_second_interrupt_is_not_needed(tmp_path: Path) -> None:
     assert done.code == 130
     assert "resume=auto" in done.err
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "interrupted"
+
+
+GOOD = "".join(f"今天天气{i}好吗\t天气{i}怎么样\t{i % 2}\n" for i in range(40))
+DATA_MISTAKES = {
+    "missing": (None, "train.tsv", "no such file"),
+    "empty": (b"", "train.tsv", "no rows"),
+    "one_field": (GOOD.encode() + "只有一列\n".encode(), "train.tsv:41", "field"),
+    "extra_field": (GOOD.encode() + "a\tb\t1\t多\n".encode(), "train.tsv:41", "field"),
+    "bad_label": (GOOD.encode() + "a\tb\t是\n".encode(), "train.tsv:41", "label"),
+    "not_utf8": (GOOD.encode("gbk"), "train.tsv", "UTF-8"),
+    "empty_text": (GOOD.encode() + b"\tb\t1\n", "train.tsv:41", "empty"),
+    "commas": (GOOD.replace("\t", ",").encode(), "train.tsv:1", "comma"),
+}
+
+
+@pytest.mark.parametrize("name", DATA_MISTAKES)
+def test_mistakes_in_data_name_file_and_line(tmp_path: Path, name: str) -> None:
+    content, place, hint = DATA_MISTAKES[name]
+    if content is not None:
+        (tmp_path / "train.tsv").write_bytes(content)
+    (tmp_path / "valid.tsv").write_text(GOOD, encoding="utf-8")
+    words = ["task=matching", "data=files", "data.train=train.tsv", "data.valid=valid.tsv"]
+    done = train(*words, "model=static", "paths.output_dir=run", cwd=tmp_path)
+    assert done.code == 1
+    assert len(done.err.splitlines()) <= 6, done.err
+    assert place in done.err, done.err
+    assert hint in done.err, done.err
+    assert "Traceback" not in done.err
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_a_column_that_is_not_there(tmp_path: Path) -> None:
+    rows = "".join(
+        json.dumps({"a": f"x{i}", "b": f"y{i}", "label": i % 2}) + "\n" for i in range(40)
+    )
+    (tmp_path / "t.jsonl").write_text(rows)
+    words = ["task=matching", "data=files", "data.train=t.jsonl", "data.text1_column=aa"]
+    done = train(*words, "model=static", "paths.output_dir=run", cwd=tmp_path)
+    assert done.code == 1
+    assert "aa" in done.err and "'a'" in done.err, done.err
+
+
+def test_one_class_of_labels_is_an_error(tmp_path: Path) -> None:
+    rows = "".join(f"天气{i}好吗\t天气{i}如何\t1\n" for i in range(40))
+    (tmp_path / "t.tsv").write_text(rows, encoding="utf-8")
+    words = [
+        "task=matching",
+        "data=files",
+        "data.train=t.tsv",
+        "data.valid=t.tsv",
+        "data.drop_leaked=false",
+    ]
+    done = train(*words, "model=static", "paths.output_dir=run", cwd=tmp_path)
+    assert done.code == 1
+    assert "all labels are 1" in done.err and "loss=info_nce" in done.err, done.err
