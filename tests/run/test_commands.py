@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.cli import ROOT, Command, tiny, train
+from tests.support.wandb_files import run_of
 
 MISTAKES = [
     (["optimizer.lrr=0.1"], "optimizer.lrr", "'lr'"),
@@ -134,6 +135,9 @@ def test_a_sweep_of_two_ranks(tmp_path: Path) -> None:
         json.loads((job / "summary.json").read_text())["status"] == "completed" for job in jobs
     )
     assert all(len(list((job / "wandb").glob("offline-run-*"))) == 1 for job in jobs)
+    logged = [run_of(job) for job in jobs]
+    assert {run.run_group for run in logged} == {"sweep"}
+    assert len({run.run_id for run in logged}) == 4
     table = (tmp_path / "sweep" / "report.md").read_text()
     assert "optimizer.lr=0.001" in table and "optimizer.lr=0.01" in table
     assert "±" in table
