@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from collections import defaultdict
 from pathlib import Path
 from statistics import mean, stdev
@@ -86,12 +87,19 @@ def summarise(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for label, group in by_label.items():
         done = [run for run in group if run["status"] == "completed"]
         row: dict[str, Any] = {"run": label, "n": len(done), "failed": len(group) - len(done)}
-        for name in sorted({n for run in done for n in run["metrics"] if n.startswith("test/")}):
+        tested = {n for run in done for n in run["metrics"] if n.startswith("test/")}
+        for name in sorted(tested, key=_by_numbers):
             values = [run["metrics"][name] for run in done if run["metrics"].get(name) is not None]
             spread = stdev(values) if len(values) > 1 else math.nan
             row[name] = (mean(values), spread) if values else (math.nan, math.nan)
         rows.append(row)
     return rows
+
+
+def _by_numbers(name: str) -> list[tuple[int, str]]:
+    """Sorts accuracy@128 before accuracy@1024."""
+    parts = re.findall(r"\d+|\D+", name)
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
 
 
 def _cell(value: Any) -> str:

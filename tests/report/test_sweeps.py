@@ -72,3 +72,10 @@ def test_names_are_escaped(tmp_path: Path) -> None:
 def test_a_folder_without_runs_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no run directory"):
         report(tmp_path)
+
+
+def test_lengths_are_in_order_of_their_numbers(tmp_path: Path) -> None:
+    metrics = {f"test/accuracy@{n}": 0.5 for n in (64, 1024, 128)}
+    run(tmp_path, "0_x", {"seed": 0}, metrics, "completed")
+    names = [name for name in summarise(collect(tmp_path))[0] if name.startswith("test/")]
+    assert names == ["test/accuracy@64", "test/accuracy@128", "test/accuracy@1024"]
