@@ -69,12 +69,15 @@ def _label(run: dict[str, Any], keys: list[str]) -> str:
         value = run["settings"].get(key)
         if key.endswith("_target_"):
             told[key.rpartition(".")[0]] = str(value).rpartition(".")[2]
-    groups = set(told) | {key.rpartition(".")[0] for key in keys if key.endswith("_target_")}
+    groups = set(told)
+    told = {key: value for key, value in told.items() if key.rpartition(".")[0] not in groups}
     for key in keys:
         inside = any(key.startswith(f"{group}.") for group in groups)
         if not key.endswith("_target_") and not inside:
             told[key] = str(run["settings"].get(key))
-    return ", ".join(f"{key}={value}" for key, value in told.items()) or run["folder"].name
+    return ", ".join(f"{key}={value}" for key, value in told.items()) or str(
+        run["settings"].get("task.name")
+    )
 
 
 def summarise(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -79,3 +79,15 @@ def test_lengths_are_in_order_of_their_numbers(tmp_path: Path) -> None:
     run(tmp_path, "0_x", {"seed": 0}, metrics, "completed")
     names = [name for name in summarise(collect(tmp_path))[0] if name.startswith("test/")]
     assert names == ["test/accuracy@64", "test/accuracy@128", "test/accuracy@1024"]
+
+
+def test_a_part_inside_a_part_is_told_by_the_outer_one(tmp_path: Path) -> None:
+    inner = {"_target_": "kexue_pl.balancers.mgda.MGDA"}
+    for number, node in enumerate(
+        [{"_target_": "a.b.EMA", "rule": inner}, {"_target_": "a.b.Equal", "x": 1}]
+    ):
+        run(tmp_path, f"{number}_x", {"balancer": node}, {"test/x": 1.0}, "completed")
+    assert {row["run"] for row in summarise(collect(tmp_path))} == {
+        "balancer=EMA",
+        "balancer=Equal",
+    }

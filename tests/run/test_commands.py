@@ -239,6 +239,23 @@ def test_a_second_interrupt_is_not_needed(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "interrupted"
 
 
+def test_jobs_side_by_side(tmp_path: Path) -> None:
+    # A process of its own: the launcher's workers cannot be started from a forked one.
+    env = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "KEXUE_PL_ALLOW_TARGETS": "tests",
+        "PYTHONPATH": str(ROOT),
+    }
+    words = tiny("sweep=joblib", "seed=0,1", "trainer.max_epochs=1", "paths.sweep_dir=sweep")
+    command = [sys.executable, str(ROOT / "train.py"), "-m", *words]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 0, done.stderr
+    rows = (tmp_path / "sweep" / "report.md").read_text().splitlines()[2:]
+    assert len(rows) == 1 and rows[0].startswith("| tiny | 2 | 0 |") and "±" in rows[0]
+
+
 GOOD = "".join(f"今天天气{i}好吗\t天气{i}怎么样\t{i % 2}\n" for i in range(40))
 DATA_MISTAKES = {
     "missing": (None, "train.tsv", "no such file"),
