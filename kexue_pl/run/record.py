@@ -108,13 +108,14 @@ def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
 def print_table(folder: Path, metrics: dict[str, float]) -> None:
     """The final metrics and where the plots are, on standard output."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     console = Console()
     shown = {k: v for k, v in sorted(metrics.items()) if k.startswith("test/")}
-    table = Table("metric", "value", title=str(folder))
+    table = Table("metric", "value", title=escape(str(folder)))
     for name, value in (shown or dict(sorted(metrics.items()))).items():
         table.add_row(name, f"{value:.4f}")
     console.print(table)
     for path in sorted((folder / "plots").glob("*.png")):
-        console.print(str(path), soft_wrap=True)
+        console.print(str(path), soft_wrap=True, markup=False)
