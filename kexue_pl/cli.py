@@ -80,7 +80,8 @@ def _main(arguments: list[str]) -> None:
         return _hydra()
     arguments = [quote(word) for word in arguments]
     check_overrides(arguments)
-    sys.argv[1:] = arguments
+    # Hydra's parser takes -m only where it does not stand between two overrides.
+    sys.argv[1:] = sorted(arguments, key=lambda word: word not in _RUN_FLAGS)
     if _started_by_a_launcher():
         from kexue_pl.run.external import run_as_rank
 

@@ -53,6 +53,13 @@ def test_mistakes_are_told_shortly(tmp_path: Path, words: list[str], key: str, h
     assert not summary.exists() or json.loads(summary.read_text())["status"] == "failed"
 
 
+def test_the_multirun_flag_may_stand_anywhere(tmp_path: Path) -> None:
+    words = ("task=matching", "-m", "model=static", "seed=0,1", "debug=fdr", "data.train=200")
+    done = train(*words, "paths.sweep_dir=sweep", cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert len(list((tmp_path / "sweep").rglob("summary.json"))) == 2
+
+
 def test_all_mistakes_at_once(tmp_path: Path) -> None:
     done = train("optimizer.lrr=1", "trainer.max_epoch=2", "seedd=3", cwd=tmp_path)
     assert all(word in done.err for word in ("optimizer.lrr", "trainer.max_epoch", "seedd"))
