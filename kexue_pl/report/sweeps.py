@@ -15,7 +15,7 @@ from kexue_pl.report.page import write_page
 from kexue_pl.run.files import read_json, write_text
 from kexue_pl.run.launch import flatten
 
-__all__ = ["collect", "report", "summarise"]
+__all__ = ["collect", "labels", "report", "summarise"]
 
 ASIDE = ("paths.", "seed", "data.seed", "logger.", "tags", "resume", "threads")
 
@@ -80,12 +80,17 @@ def _label(run: dict[str, Any], keys: list[str]) -> str:
     )
 
 
+def labels(runs: list[dict[str, Any]]) -> list[str]:
+    """What sets each run apart from the others, seeds and paths aside."""
+    keys = _varied(runs)
+    return [_label(run, keys) for run in runs]
+
+
 def summarise(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row for each setting: number of runs and, by metric, mean and standard deviation over seeds."""
-    keys = _varied(runs)
     by_label: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for run in runs:
-        by_label[_label(run, keys)].append(run)
+    for run, label in zip(runs, labels(runs)):
+        by_label[label].append(run)
     rows = []
     for label, group in by_label.items():
         done = [run for run in group if run["status"] == "completed"]
