@@ -52,7 +52,7 @@ def _varied(runs: list[dict[str, Any]]) -> list[str]:
             key
             for run in runs
             for key, value in run["settings"].items()
-            if str(run["folder"].name) not in str(value)  # paths inside the run directory
+            if run["folder"].name not in str(value).split("/")  # paths inside the run directory
         }
     )
     return [
