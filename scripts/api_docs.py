@@ -6,7 +6,6 @@ Made by pdoc from the docstrings (`pip install pdoc`); a warning of pdoc is an e
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import importlib
 import sys
 import typing
@@ -45,9 +44,8 @@ def main() -> int:
         for name in getattr(module, "__all__", ()):
             member = getattr(module, name)
             setattr(module, name, member)  # some names are imported on demand
-            if dataclasses.is_dataclass(member) and isinstance(member, type):
-                # The generated __init__ does not know the names of its module.
-                member.__init__.__annotations__ = typing.get_type_hints(member)
+            if hasattr(member, "_fields"):  # a named tuple's __new__ is not in our module
+                member.__new__.__annotations__ = typing.get_type_hints(member)
     pdoc.render.configure(docformat="google", math=True)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
