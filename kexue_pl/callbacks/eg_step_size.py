@@ -57,6 +57,7 @@ class EGStepSize(StepSize, L.Callback):
         scale_bounds: Sequence[float] = (1e-4, 1e4),
         gain_bounds: Sequence[float] = (1e-2, 1e2),
         decouple_weight_decay: bool = True,
+        fused: bool = False,
         plot: bool = True,
     ) -> None:
         super().__init__(
@@ -73,6 +74,7 @@ class EGStepSize(StepSize, L.Callback):
             scale_bounds=scale_bounds,
             gain_bounds=gain_bounds,
             decouple_weight_decay=decouple_weight_decay,
+            fused=fused,
         )
         self.plot = plot
         self.history: list[dict[str, float]] = []

@@ -10,6 +10,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from kexue_pl.optim.kernels import fits, fused_sums
+
 
 class Sums(NamedTuple):
     """``<g, d>``, ``|g|^2`` and ``|d|^2`` of one tensor or of several together."""
@@ -76,10 +78,14 @@ def _product(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).sum()
 
 
-def measure(pairs: Sequence[tuple[Tensor, Tensor]]) -> list[Sums]:
+def measure(pairs: Sequence[tuple[Tensor, Tensor]], *, fused: bool = False) -> list[Sums]:
     """``Sums`` of every (gradient, direction) pair, with one transfer from the device.
 
     Shards of a tensor are summed over the ranks that hold them: three numbers a tensor travel.
+
+    Args:
+        pairs: of equally shaped tensors.
+        fused: one pass over memory, where the kernels know all tensors.
 
     Example:
         >>> measure([(torch.tensor([1.0, 2.0]), torch.tensor([3.0, 0.0]))])
@@ -88,12 +94,19 @@ def measure(pairs: Sequence[tuple[Tensor, Tensor]]) -> list[Sums]:
     if not pairs:
         return []
     local_pairs = [(local(g), local(d)) for g, d in pairs]
-    flat = [v for g, d in local_pairs for v in (_product(g, d), _product(g, g), _product(d, d))]
-    if len({v.device for v in flat}) > 1 or len({v.dtype for v in flat}) > 1:
-        flat = [v.to(flat[0].device, torch.float64) for v in flat]
-    table = torch.stack(flat).double().view(-1, 3)
+    if fused and fits(*(t for pair in local_pairs for t in pair)):
+        table = torch.tensor([fused_sums(g, d) for g, d in local_pairs], dtype=torch.float64)
+    else:
+        table = _table(local_pairs)
     _reduce_shards(table, [g for g, _ in pairs])
     return [Sums(*row) for row in table.tolist()]
+
+
+def _table(pairs: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    flat = [v for g, d in pairs for v in (_product(g, d), _product(g, g), _product(d, d))]
+    if len({v.device for v in flat}) > 1 or len({v.dtype for v in flat}) > 1:
+        flat = [v.to(flat[0].device, torch.float64) for v in flat]
+    return torch.stack(flat).double().view(-1, 3)
 
 
 def _reduce_shards(table: Tensor, gradients: Sequence[Tensor]) -> None:

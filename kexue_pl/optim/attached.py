@@ -60,6 +60,7 @@ class AttachedStepSize:
             gain_on=gain_on,
             keep_delta=settings.signal == "update",
             decouple_weight_decay=settings.decouple_weight_decay,
+            fused=settings.fused,
         )
         self._handles: list[Any] = []
         self._touched: list[tuple[dict[str, Any], Tensor]] = []

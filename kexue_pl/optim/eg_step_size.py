@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 
 from kexue_pl.optim.attached import AttachedStepSize
 from kexue_pl.optim.families import refuse
+from kexue_pl.optim.kernels import kernels
 from kexue_pl.optim.rates import meta_rate
 
 _CHOICES = {
@@ -58,9 +59,12 @@ class EGStepSize:
         scale_bounds: of s, positive.
         gain_bounds: of p, positive.
         decouple_weight_decay: keep decoupled decay (AdamW) out of the gains.
+        fused: one pass over memory instead of several, by kernels that numba compiles (extra
+            "fast"); for float32 on a CPU, all else takes the passes of torch.
 
     Raises:
         ValueError: naming the setting, its value and what is accepted.
+        ModuleNotFoundError: if ``fused`` and numba is not installed.
 
     Source: https://kexue.fm/archives/8968; Amid et al., https://arxiv.org/abs/2202.00145.
 
@@ -92,6 +96,7 @@ class EGStepSize:
         scale_bounds: Sequence[float] = (1e-4, 1e4),
         gain_bounds: Sequence[float] = (1e-2, 1e2),
         decouple_weight_decay: bool = True,
+        fused: bool = False,
     ) -> None:
         self.scale, self.gain, self.signal, self.gain_on = scale, gain, signal, gain_on
         self.scale_rule, self.gain_rule = scale_rule, gain_rule
@@ -111,7 +116,9 @@ class EGStepSize:
         self.beta, self.horizon = beta, horizon
         self.log_scale_bounds = _log_bounds("scale_bounds", scale_bounds)
         self.log_gain_bounds = _log_bounds("gain_bounds", gain_bounds)
-        self.decouple_weight_decay = decouple_weight_decay
+        self.decouple_weight_decay, self.fused = decouple_weight_decay, fused
+        if fused:
+            kernels()
 
     def attach(self, optimizer: Optimizer, *, horizon: int | None = None) -> AttachedStepSize:
         """Adapt the steps of ``optimizer`` from now on, until ``detach`` of what is returned.

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from kexue_pl.optim.alignment import Sums
+from kexue_pl.optim.kernels import fits, fused_finish, fused_move
 
-# Blocks of the operands and of the scratch space fit a level-2 cache together; larger is slower.
-BLOCK = 32768
+# Blocks of the operands and of the scratch space fit a level-2 cache together; smaller ones cost
+# more calls than they save memory traffic.
+BLOCK = 65536
 # A raw product has no natural size: one step changes a gain or a scale by at most a factor e.
 MAX_EXPONENT = 1.0
 
@@ -21,7 +23,7 @@ def blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
 
     Example:
         >>> [len(a) for a, in blocks(torch.zeros(BLOCK + 1))]
-        [32768, 1]
+        [65536, 1]
     """
     first = tensors[0]
     if first.device.type != "cpu" or not all(t.is_contiguous() for t in tensors):
@@ -41,6 +43,7 @@ def move_log_gain(
     rule: str,
     sums: Sums,
     bounds: Sequence[float],
+    fused: bool = False,
 ) -> None:
     r"""Exponentiated gradient on the gains, in place and in log space.
 
@@ -58,6 +61,7 @@ def move_log_gain(
         rule: "sign", "raw" or "cosine".
         sums: of this tensor, for "cosine".
         bounds: of the logarithm.
+        fused: one pass over memory where the kernels know the tensors and the rule.
 
     Example:
         >>> gain = torch.zeros(3)
@@ -71,10 +75,14 @@ def move_log_gain(
     if rule == "cosine":
         length = (sums.gradient**0.5) * (sums.direction**0.5)
         rate = rate * gradient.numel() / length if length > 0 else 0.0
+    if fused and rule == "sign" and fits(log_gain, gradient, direction):
+        fused_move(log_gain, gradient, direction, rate=rate, low=low, high=high)
+        return
     for k, g, d in blocks(log_gain, gradient, direction):
         # The signs are multiplied, not the values: the product of two small numbers underflows.
         if rule == "sign":
-            k.add_(torch.sign(g).mul_(torch.sign(d)).to(k.dtype), alpha=rate).clamp_(low, high)
+            signs = torch.sign(g).to(k.dtype), torch.sign(d).to(k.dtype)
+            k.addcmul_(*signs, value=rate).clamp_(low, high)
         else:
             exponent = (g.to(k.dtype) * d.to(k.dtype)).mul_(rate)
             k.add_(exponent.clamp_(-MAX_EXPONENT, MAX_EXPONENT)).clamp_(low, high)
@@ -87,6 +95,8 @@ def finish_step(
     log_gain: Tensor | None,
     log_scale: float,
     decay: float = 0.0,
+    fused: bool = False,
+    keep_delta: bool = True,
 ) -> None:
     r"""Turn the optimizer's step into the adapted one, in place: exactly nothing where s p = 1.
 
@@ -99,6 +109,8 @@ def finish_step(
         log_gain: log p, or None for p = 1.
         log_scale: log s, where the learning rate does not carry it.
         decay: lambda, decoupled weight decay of this step, which gains leave alone.
+        fused: one pass over memory where the kernels know the tensors.
+        keep_delta: whether d is wanted in ``delta``; the kernels save the writing otherwise.
 
     Example:
         >>> w, delta = torch.tensor([1.25, 1.25]), torch.tensor([-1.0, -1.0])
@@ -108,6 +120,11 @@ def finish_step(
         (tensor([1.5000, 1.2500]), tensor([0.2500, 0.2500]))
     """
     factor = math.expm1(log_scale)
+    if fused and log_gain is not None and fits(parameter, delta, log_gain):
+        undo = decay * factor
+        numbers = {"log_scale": log_scale, "decay": decay, "undo": undo}
+        fused_finish(parameter, delta, log_gain, **numbers, write=keep_delta)
+        return
     for block in blocks(parameter, delta, *([] if log_gain is None else [log_gain])):
         p, d = block[0], block[1]
         decayed = d * (decay * factor) if decay and factor else None
@@ -121,3 +138,19 @@ def finish_step(
             p.add_(d, alpha=factor)
         if decayed is not None:
             p.add_(decayed)
+
+
+def apply_gain(gradient: Tensor, log_gain: Tensor, *, out: Tensor) -> None:
+    """Write ``g * p`` to ``out``, of the gradient's shape and dtype.
+
+    Example:
+        >>> out = torch.empty(2)
+        >>> apply_gain(torch.tensor([1.0, 3.0]), torch.tensor([2.0, 1.0]).log(), out=out)
+        >>> out
+        tensor([2., 3.])
+    """
+    for o, g, k in blocks(out, gradient, log_gain):
+        if o.dtype == k.dtype:
+            torch.exp(k, out=o).mul_(g)
+        else:
+            torch.mul(g, torch.exp(k).to(g.dtype), out=o)

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from kexue_pl.optim.alignment import Sums, local, measure, total
 from kexue_pl.optim.families import average_gradient
 from kexue_pl.optim.gains import MAX_EXPONENT, move_log_gain
+from kexue_pl.optim.kernels import fits, fused_learn
 
 if TYPE_CHECKING:
     from kexue_pl.optim.eg_step_size import EGStepSize
@@ -73,12 +74,12 @@ class MetaLearner:
         """
         found = [self._direction(group, p) for group, p in touched]
         # Without a direction the gradient itself: only whether it is finite counts then.
-        sums = measure(
-            [
-                (gradient_of(p), gradient_of(p) if known is None else known[0])
-                for (_, p), known in zip(touched, found, strict=True)
-            ]
-        )
+        pairs = [
+            (gradient_of(p), gradient_of(p) if known is None else known[0])
+            for (_, p), known in zip(touched, found, strict=True)
+        ]
+        at_once = self._move_at_once(touched, found, rates[1])
+        sums = at_once or measure(pairs, fused=self.settings.fused)
         self._sound = {p for (_, p), s in zip(touched, sums, strict=True) if s.finite}
         rows = [
             (group, p, Sums(s.dot * known[1] * unscale, s.gradient * unscale**2, s.direction))
@@ -86,7 +87,7 @@ class MetaLearner:
             if known is not None
         ]
         self._move_scales(rows, rates[0])
-        if self.settings.gain == "coordinate":
+        if self.settings.gain == "coordinate" and at_once is None:
             for group, p, s in rows:
                 self._move_gain(group, p, s, rates[1], unscale)
         self._average(touched, unscale)
@@ -174,6 +175,25 @@ class MetaLearner:
         """The rate makes a product of gradients a decrease of the loss; an update has it inside."""
         return 1.0 if self.settings.signal == "update" else float(group.get("lr", 1.0))
 
+    def _move_at_once(
+        self, touched: Touched, found: list[tuple[Tensor, float] | None], rate: float
+    ) -> list[Sums] | None:
+        """Sums with the gains moved on the way, tensor by tensor so that the cache serves both.
+
+        None where the kernels do not know a tensor, the rule or the place of the gains.
+        """
+        by_sign = self.settings.gain == "coordinate" and self.settings.gain_rule == "sign"
+        if not self.settings.fused or not by_sign or self.gain_on_gradient:
+            return None
+        low, high = self.settings.log_gain_bounds
+        work = []
+        for (_, p), known in zip(touched, found, strict=True):
+            log_gain = self.optimizer.state.get(p, {}).get("eg_log_gain")
+            if known is None or log_gain is None or not fits(log_gain, gradient_of(p), known[0]):
+                return None
+            work.append((log_gain, gradient_of(p), known[0], rate * known[1]))
+        return [Sums(*fused_learn(k, g, d, rate=r, low=low, high=high)) for k, g, d, r in work]
+
     def _move_gain(self, group: Group, p: Tensor, sums: Sums, rate: float, unscale: float) -> None:
         state = self.optimizer.state[p]
         log_gain, known = state.get("eg_log_gain"), self._direction(group, p)
@@ -193,6 +213,7 @@ class MetaLearner:
             rule=rule,
             sums=sums,
             bounds=self.settings.log_gain_bounds,
+            fused=self.settings.fused,
         )
 
 

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from kexue_pl.optim.alignment import local
 from kexue_pl.optim.families import decoupled_decay
-from kexue_pl.optim.gains import finish_step
+from kexue_pl.optim.gains import apply_gain, finish_step
 
 Group = dict[str, Any]
 Touched = list[tuple[Group, Tensor]]
@@ -27,6 +27,7 @@ class StepScaler:
         gain_on: "gradient", "update" or None.
         keep_delta: store the step in the state, as the signal of the next one.
         decouple_weight_decay: gains leave decoupled weight decay alone.
+        fused: finish steps with gains in one pass, where the kernels know the tensors.
 
     Example:
         >>> w = torch.nn.Parameter(torch.ones(1))
@@ -50,7 +51,9 @@ class StepScaler:
         gain_on: str | None = None,
         keep_delta: bool = False,
         decouple_weight_decay: bool = True,
+        fused: bool = False,
     ) -> None:
+        self.fused = fused
         self.optimizer, self.scale_by_lr, self.gain_on = optimizer, scale_by_lr, gain_on
         self.scale_by_delta, self.keep_delta = scale_by_delta, keep_delta
         self.decouple_weight_decay = decouple_weight_decay
@@ -71,7 +74,9 @@ class StepScaler:
                 torch.neg(local(p), out=self._buffer(p, state))
             if self.gain_on == "gradient" and "eg_log_gain" in state and p.grad is not None:
                 self._gradients.append((p, p.grad))
-                p.grad = p.grad * torch.exp(state["eg_log_gain"]).to(p.grad.dtype)
+                p.grad = torch.empty_like(p.grad)
+                given = local(self._gradients[-1][1])
+                apply_gain(given, local(state["eg_log_gain"]), out=local(p.grad))
 
     def restore(self) -> None:
         """Put rates and gradients back as their owner set them."""
@@ -119,7 +124,15 @@ class StepScaler:
         gain = state.get("eg_log_gain") if self.gain_on == "update" else None
         decay = self._decay(group) if gain is not None else 0.0
         gained = None if gain is None else local(gain)
-        finish_step(weight, delta, log_gain=gained, log_scale=log_scale, decay=decay)
+        finish_step(
+            weight,
+            delta,
+            log_gain=gained,
+            log_scale=log_scale,
+            decay=decay,
+            fused=self.fused,
+            keep_delta=self.keep_delta,
+        )
         if self.keep_delta and "eg_delta" not in state:
             state["eg_delta"] = torch.zeros_like(p)
             local(state["eg_delta"]).copy_(delta)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -27,6 +27,8 @@ MODES: dict[str, dict[str, Any] | None] = {
     "tensor": {"scale": "tensor"},
     "global, signal update": {"scale": "global", "signal": "update"},
     "global + gain": {"scale": "global", "gain": "coordinate"},
+    "global, fused": {"scale": "global", "fused": True},
+    "global + gain, fused": {"scale": "global", "gain": "coordinate", "fused": True},
 }
 OPTIMIZERS: dict[str, Callable[[list[nn.Parameter]], Optimizer]] = {
     "momentum": lambda p: torch.optim.SGD(p, lr=1e-4, momentum=0.9, foreach=True),
@@ -35,14 +37,31 @@ OPTIMIZERS: dict[str, Callable[[list[nn.Parameter]], Optimizer]] = {
 }
 
 
-def best(step: Callable[[], Any], repeats: int) -> float:
-    """Milliseconds of processor time, the minimum: other programs do not count."""
-    times = []
+def alternate(steps: Sequence[Callable[[], Any]], repeats: int) -> list[float]:
+    """Milliseconds of processor time of each, the minimum: other programs do not count.
+
+    They take turns, so that a machine that is slower for a while is so for all of them.
+    """
+    times: list[list[float]] = [[] for _ in steps]
     for _ in range(repeats):
-        start = time.thread_time()
-        step()
-        times.append(time.thread_time() - start)
-    return 1e3 * min(times)
+        for step, spent in zip(steps, times, strict=True):
+            start = time.thread_time()
+            step()
+            spent.append(time.thread_time() - start)
+    return [1e3 * min(spent) for spent in times]
+
+
+def prepared(name: str, mode: str) -> Optimizer:
+    """An optimizer over new parameters with gradients, stepped three times."""
+    parameters = [nn.Parameter(torch.randn(shape) * 0.02) for shape in SHAPES]
+    for p in parameters:
+        p.grad = torch.randn_like(p) * 1e-3
+    optimizer, settings = OPTIMIZERS[name](parameters), MODES[mode]
+    if settings is not None:
+        EGStepSize(scale_lr=1e-3, gain_lr=1e-3, **settings).attach(optimizer)
+    for _ in range(3):
+        optimizer.step()
+    return optimizer
 
 
 def added_copies(optimizer: Optimizer) -> float:
@@ -65,24 +84,19 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    print("| optimizer | mode | ms a step | x bare | state added |")
-    print("|---|---|---|---|---|")
+    print("| optimizer | mode | bare ms | ms a step | x bare | state added |")
+    print("|---|---|---|---|---|---|")
     for name in arguments.optimizers:
-        bare = None
-        for mode in dict.fromkeys(["none", *arguments.modes]):
-            parameters = [nn.Parameter(torch.randn(shape) * 0.02) for shape in SHAPES]
-            for p in parameters:
-                p.grad = torch.randn_like(p) * 1e-3
-            optimizer, settings = OPTIMIZERS[name](parameters), MODES[mode]
-            if settings is not None:
-                EGStepSize(scale_lr=1e-3, gain_lr=1e-3, **settings).attach(optimizer)
-            for _ in range(3):
-                optimizer.step()
-            spent = best(optimizer.step, arguments.repeats)
-            bare = spent if bare is None else bare
-            copies = added_copies(optimizer)
+        bare = prepared(name, "none")
+        for mode in arguments.modes:
+            if mode == "none":
+                continue
+            adapted = prepared(name, mode)
+            alone, spent = alternate([bare.step, adapted.step], arguments.repeats)
+            copies = added_copies(adapted)
             print(
-                f"| {name} | {mode} | {spent:.1f} | {spent / bare:.2f} | {copies:.1f} N |",
+                f"| {name} | {mode} | {alone:.1f} | {spent:.1f} | {spent / alone:.2f} | "
+                f"{copies:.1f} N |",
                 flush=True,
             )
 

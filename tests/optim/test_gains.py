@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from kexue_pl.optim.alignment import measure
-from kexue_pl.optim.gains import BLOCK, blocks, finish_step, move_log_gain
+from kexue_pl.optim.gains import BLOCK, apply_gain, blocks, finish_step, move_log_gain
 
 BOUNDS = (-1.0, 1.0)
 
@@ -57,3 +57,11 @@ def test_equals_the_equation(decay: float, log_scale: float) -> None:
     s = torch.tensor(log_scale, dtype=torch.float64).exp()
     assert torch.allclose(p, old + s * (gain.exp() * data - decay * old), rtol=1e-10)
     assert torch.allclose(delta, data, rtol=1e-10)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_gain_on_a_gradient_is_its_product(dtype: torch.dtype) -> None:
+    n = BLOCK + 17
+    gradient, log_gain = torch.randn(n).to(dtype), 0.3 * torch.randn(n)
+    apply_gain(gradient, log_gain, out=(out := torch.empty_like(gradient)))
+    assert torch.equal(out, gradient * log_gain.exp().to(dtype))
