@@ -23,7 +23,7 @@ PURE = (
 FRAMEWORKS = {"lightning", "hydra", "omegaconf", "wandb", "pytorch_lightning"}
 # A layer may import itself and those before it.
 ORDER = (
-    ("distributed", "documents"),
+    ("bad_input", "distributed", "documents"),
     PURE,
     ("models",),
     ("data",),

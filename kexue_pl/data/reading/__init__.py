@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from kexue_pl.data.reading.errors import BadRow, DataError, RowPolicy
+from kexue_pl.bad_input import BadRow, DataError, RowPolicy
 from kexue_pl.data.reading.fields import Field
 from kexue_pl.data.reading.lines import Line, read_lines
-from kexue_pl.data.reading.table import ENDINGS, Table, read_table
+from kexue_pl.data.reading.table import ENDINGS, Row, Table, iter_table, read_table
 
 __all__ = [
     "ENDINGS",
@@ -13,8 +13,10 @@ __all__ = [
     "DataError",
     "Field",
     "Line",
+    "Row",
     "RowPolicy",
     "Table",
+    "iter_table",
     "read_lines",
     "read_table",
 ]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from kexue_pl.data.reading.errors import DataError
+from kexue_pl.bad_input import DataError
 from kexue_pl.data.reading.jsonl import Record
-from kexue_pl.data.reading.lines import read_bytes
+from kexue_pl.data.reading.lines import check_file
 
-__all__ = ["is_hub", "read_hub", "read_parquet"]
+__all__ = ["is_hub", "iter_hub", "iter_parquet"]
+
+_ROWS = 4096  # decoded at once: bounds memory
 
 _HUB = re.compile(
     r"hub:(?P<name>[\w.-]+(?:/[\w.-]+)?)(?:\[(?P<config>[\w.-]+)\])?"
@@ -19,22 +22,39 @@ _HUB = re.compile(
 _FORM = "hub:OWNER/NAME:SPLIT@REVISION or hub:OWNER/NAME[CONFIG]:SPLIT@REVISION"
 
 
-def read_parquet(path: Path) -> list[Record]:
-    """Rows of a Parquet file; the numbers are row numbers from 1.
+def iter_parquet(path: Path) -> Iterator[Record]:
+    """Rows of a Parquet file, a few thousand at a time; the numbers are row numbers from 1.
 
     Raises:
-        DataError: no such file, not Parquet, or no rows.
+        DataError: no such file, not Parquet, damaged, two columns of one name, or no rows.
     """
-    import pyarrow as pa
+    check_file(path)
+    number = 0
+    try:
+        for batch in _batches(path):
+            for row in batch.to_pylist():
+                number += 1
+                yield Record(number, row)
+    except DataError:
+        raise
+    except Exception as error:  # pyarrow raises a dozen unrelated types on damaged bytes
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        do = "write it again, or give it the ending of its format"
+        what = f"damaged behind row {number}" if number else "not a Parquet file"
+        raise DataError(path, f"{what} ({reason})", do=do) from None
+    if not number:
+        raise DataError(path, "no rows", do="give a file with data")
+
+
+def _batches(path: Path) -> Iterator[Any]:
     import pyarrow.parquet as parquet
 
-    read_bytes(path)
-    try:
-        table = parquet.read_table(path)
-    except pa.ArrowInvalid as error:
-        do = "write it again, or give it the ending of its format"
-        raise DataError(path, f"not a Parquet file ({error})", do=do) from None
-    return _records(str(path), table.to_pylist())
+    with parquet.ParquetFile(path, page_checksum_verification=True) as file:
+        names = file.schema_arrow.names
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise DataError(path, f"the column {twice!r} occurs twice", do="rename one of them")
+        yield from file.iter_batches(batch_size=_ROWS)
 
 
 def is_hub(source: str) -> bool:
@@ -42,7 +62,7 @@ def is_hub(source: str) -> bool:
     return source.startswith("hub:")
 
 
-def read_hub(source: str) -> list[Record]:
+def iter_hub(source: str) -> Iterator[Record]:
     """Rows of one split of a hub data set at a fixed revision.
 
     Args:
@@ -65,10 +85,8 @@ def read_hub(source: str) -> list[Record]:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         do = "check name, split, revision and network, or give a local file"
         raise DataError(source, f"cannot be loaded ({reason})", do=do) from error
-    return _records(source, list(rows))
-
-
-def _records(where: str, rows: list[dict[str, Any]]) -> list[Record]:
-    if not rows:
-        raise DataError(where, "no rows", do="give a source with data")
-    return [Record(number, row) for number, row in enumerate(rows, 1)]
+    number = 0
+    for number, row in enumerate(rows, 1):
+        yield Record(number, row)
+    if not number:
+        raise DataError(source, "no rows", do="give a source with data")

@@ -6,12 +6,11 @@ import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from kexue_pl.data.reading.errors import DataError, RowPolicy
-from kexue_pl.data.reading.lines import Line, read_lines
+from kexue_pl.bad_input import DataError, RowPolicy
+from kexue_pl.data.reading.lines import Line, iter_lines
 
-__all__ = ["Cells", "read_csv", "read_tsv"]
+__all__ = ["Cells", "iter_csv", "iter_tsv"]
 
 _NAMES = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "bar"}
 
@@ -24,10 +23,10 @@ class Cells:
     cells: list[str]
 
 
-def read_tsv(path: Path, policy: RowPolicy, *, single: bool = False) -> list[Cells]:
+def iter_tsv(path: Path, policy: RowPolicy, *, single: bool = False) -> Iterator[Cells]:
     """Rows of a tab-separated file: no quoting, no null strings, every row as wide as the first.
 
-    The parsing is pyarrow's in its strictest setting; a quote is text and ``NA`` is two letters.
+    A quote is text and ``NA`` is two letters.
 
     Args:
         path: the file.
@@ -35,43 +34,17 @@ def read_tsv(path: Path, policy: RowPolicy, *, single: bool = False) -> list[Cel
         single: one field will do, so that a file without the delimiter is no mistake.
 
     Raises:
-        DataError: see :func:`kexue_pl.data.reading.lines.read_lines`; no tab in the first line;
+        DataError: see :func:`kexue_pl.data.reading.lines.iter_lines`; no tab in the first line;
             a row with fewer or more fields than the first.
     """
-    lines = read_lines(path, policy)
-    if not lines:
-        return []
-    width = lines[0].text.count("\t") + 1
-    if not single:
-        _check_delimiter(path, lines[0], "\t")
-    lines = [line for line in lines if _fits(path, line, width, policy)]
-    table = _parse(("\n".join(line.text for line in lines)).encode(), width)
-    columns = [column.to_pylist() for column in table.columns]
-    return [Cells(line.number, list(cells)) for line, cells in zip(lines, zip(*columns))]
-
-
-def _parse(data: bytes, width: int) -> Any:
-    import pyarrow as pa
-    from pyarrow import csv as arrow
-
-    names = [str(i) for i in range(width)]
-    return arrow.read_csv(
-        pa.BufferReader(data),
-        read_options=arrow.ReadOptions(use_threads=False, column_names=names),
-        parse_options=arrow.ParseOptions(
-            delimiter="\t",
-            quote_char=False,
-            double_quote=False,
-            newlines_in_values=False,
-            ignore_empty_lines=False,
-        ),
-        convert_options=arrow.ConvertOptions(
-            strings_can_be_null=False,
-            null_values=[],
-            check_utf8=True,
-            column_types={name: pa.string() for name in names},
-        ),
-    )
+    width = 0
+    for line in iter_lines(path, policy):
+        if not width:
+            width = line.text.count("\t") + 1
+            if not single:
+                _check_delimiter(path, line, "\t")
+        if _fits(path, line, width, policy):
+            yield Cells(line.number, line.text.split("\t"))
 
 
 def _fits(path: Path, line: Line, width: int, policy: RowPolicy) -> bool:
@@ -104,7 +77,7 @@ def _check_delimiter(path: Path, line: Line, delimiter: str) -> None:
     raise DataError(path, what, line=line.number, saw=line.text, do=do)
 
 
-def read_csv(path: Path, policy: RowPolicy, *, single: bool = False) -> list[Cells]:
+def iter_csv(path: Path, policy: RowPolicy, *, single: bool = False) -> Iterator[Cells]:
     """Rows of a comma-separated file, fields quoted as in RFC 4180, every row as wide as the first.
 
     Args:
@@ -113,40 +86,53 @@ def read_csv(path: Path, policy: RowPolicy, *, single: bool = False) -> list[Cel
         single: one field will do, so that a file without the delimiter is no mistake.
 
     Raises:
-        DataError: see :func:`kexue_pl.data.reading.lines.read_lines`; no comma in the first line;
-            a quote that is not closed or stands inside a field; a row of another width.
+        DataError: see :func:`kexue_pl.data.reading.lines.iter_lines`; no comma in the first line;
+            a row of another width, a quote after the end of a field. Whatever the policy: a quote
+            that is not closed, since it swallows the rows behind it, and a line that is not text.
     """
-    # A blank line may belong to a quoted field; elsewhere the parser gives no fields for it.
-    lines = read_lines(path, policy, keep_blank=True)
-    first = next((line for line in lines if line.text.strip()), None)
-    if first is None:
-        return []
-    if not single:
-        _check_delimiter(path, first, ",")
-    rows: list[Cells] = []
-    for row in _records(path, lines, policy):
-        if rows and len(row.cells) != len(rows[0].cells):
-            saw, width = ",".join(row.cells), len(rows[0].cells)
+    width = 0
+    for row in _records(path, policy, single):
+        width = width or len(row.cells)
+        if len(row.cells) != width:
+            saw = ",".join(row.cells)
             error = _wrong_width(path, row.line, len(row.cells), width, saw, "commas and quotes")
             policy.fault(error)
         else:
-            rows.append(row)
-    return rows
+            yield row
 
 
-def _records(path: Path, lines: list[Line], policy: RowPolicy) -> Iterator[Cells]:
-    reader = csv.reader((line.text + "\n" for line in lines), strict=True)
+def _records(path: Path, policy: RowPolicy, single: bool) -> Iterator[Cells]:
+    used: list[Line] = []
+    checked = single
+
+    def texts() -> Iterator[str]:
+        nonlocal checked
+        # A line that cannot be read may belong to a quoted field: to skip it would change a row.
+        strict = RowPolicy(max_line_bytes=policy.max_line_bytes)
+        # A blank line may belong to a quoted field; elsewhere the parser gives no fields for it.
+        for line in iter_lines(path, strict, keep_blank=True):
+            if not checked and line.text.strip():
+                checked = True
+                _check_delimiter(path, line, ",")
+            used.append(line)
+            yield line.text + "\n"
+
+    reader = csv.reader(texts(), strict=True)
     while True:
-        first = reader.line_num
+        used.clear()
         try:
             cells = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            line = lines[min(first, len(lines) - 1)]
             do = "close the quote, double it inside a field, or save the file as .tsv"
-            what = f"malformed CSV, {error}"
-            policy.fault(DataError(path, what, line=line.number, saw=line.text, do=do))
+            line = used[0]
+            fault = DataError(
+                path, f"malformed CSV, {error}", line=line.number, saw=line.text, do=do
+            )
+            if "unexpected end" in str(error):
+                raise fault from None
+            policy.fault(fault)
         else:
             if cells:
-                yield Cells(lines[first].number, cells)
+                yield Cells(used[0].number, cells)

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
-from kexue_pl.data.reading.errors import DataError
+from kexue_pl.bad_input import DataError
 
 __all__ = ["Field", "find_names", "find_positions", "has_header"]
 
@@ -32,6 +32,8 @@ class Field:
         high: largest value allowed for a number.
         by_name: never found by its order; a file without a header holds it only where ``column``
             is a position.
+        unique: no two rows of a source may have the same value.
+        option: the setting that names the column, for messages; None is ``data.NAME_column``.
     """
 
     kind: Literal["text", "integer", "number", "label", "any"] = "text"
@@ -41,6 +43,16 @@ class Field:
     low: float | None = None
     high: float | None = None
     by_name: bool = False
+    unique: bool = False
+    option: str | None = None
+
+    def names(self, name: str) -> tuple[str, ...]:
+        """Columns that may hold the field ``name``, the likeliest first."""
+        return (name, *self.aliases) if self.column is None else (str(self.column),)
+
+    def setting(self, name: str) -> str:
+        """The override that names the column of the field ``name``."""
+        return self.option or f"data.{name}_column"
 
     def value(self, raw: Any, *, where: str | Path, line: int, name: str) -> Any:
         """The checked value.
@@ -105,10 +117,6 @@ def _number(raw: Any, kind: str, where: str | Path, line: int, name: str) -> int
     raise DataError(where, what, line=line, saw=text, do=do)
 
 
-def _wanted(name: str, field: Field) -> tuple[str, ...]:
-    return (name, *field.aliases) if field.column is None else (str(field.column),)
-
-
 def find_names(
     where: str | Path, present: Sequence[str], fields: Mapping[str, Field]
 ) -> dict[str, str | None]:
@@ -119,11 +127,11 @@ def find_names(
     """
     found: dict[str, str | None] = {}
     for name, field in fields.items():
-        wanted = _wanted(name, field)
+        wanted = field.names(name)
         column = next((option for option in wanted if option in present), None)
         if column is None and (field.required or field.column is not None):
             near = get_close_matches(wanted[0], present, n=1)
-            do = f"set data.{name}_column" + (f", perhaps to {near[0]!r}" if near else "")
+            do = f"set {field.setting(name)}" + (f", perhaps to {near[0]!r}" if near else "")
             what = f"no column {wanted[0]!r}; the columns are {', '.join(map(repr, present))}"
             raise DataError(where, what, do=do)
         found[name] = column
@@ -146,7 +154,7 @@ def has_header(first: Sequence[str], fields: Mapping[str, Field]) -> bool:
     if any(isinstance(column, int) for column in columns):
         return False
     needed = [(name, field) for name, field in fields.items() if field.required]
-    return all(any(option in first for option in _wanted(*item)) for item in needed)
+    return all(any(option in first for option in field.names(name)) for name, field in needed)
 
 
 def find_positions(
@@ -167,7 +175,7 @@ def find_positions(
             found[name] = position
         elif field.required or field.column is not None:
             what = f"the rows have {width} fields, {name} is looked for at position {position}"
-            do = f"set data.{name}_column to 0..{width - 1}, or add a header"
+            do = f"set {field.setting(name)} to 0..{width - 1}, or add a header"
             raise DataError(where, what, line=1, do=do)
         else:
             found[name] = None

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from kexue_pl.data.reading.errors import DataError, RowPolicy
-from kexue_pl.data.reading.lines import Line, read_lines
+from kexue_pl.bad_input import DataError, RowPolicy
+from kexue_pl.data.reading.lines import Line, iter_lines
 
-__all__ = ["Record", "read_jsonl"]
+__all__ = ["Record", "iter_jsonl"]
 
 
 @dataclass(frozen=True)
@@ -39,26 +41,43 @@ def _constant(name: str) -> Any:
 
 
 def _load(text: str) -> Any:
-    return json.loads(text, object_pairs_hook=_unique, parse_constant=_constant)
+    try:
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_constant)
+    except RecursionError:
+        raise _RefusedError("nested too deep") from None
+    except json.JSONDecodeError:
+        raise
+    except _RefusedError:
+        raise
+    except ValueError:  # Python's limit on the digits of an integer
+        raise _RefusedError("a number of too many digits") from None
 
 
-def read_jsonl(path: Path, policy: RowPolicy) -> list[Record]:
+def iter_jsonl(path: Path, policy: RowPolicy) -> Iterator[Record]:
     """Objects of a file, one a line; a file that begins with ``[`` is one array of objects.
 
+    Lines are read in bounded memory, an array at once.
+
     Raises:
-        DataError: see :func:`kexue_pl.data.reading.lines.read_lines`; malformed JSON (with its
+        DataError: see :func:`kexue_pl.data.reading.lines.iter_lines`; malformed JSON (with its
             column), a line that is no object, a key that occurs twice, NaN or Infinity.
     """
-    lines = read_lines(path, policy)
-    if lines and lines[0].text.lstrip().startswith("["):
-        return _array(path, lines)
-    records: list[Record] = []
-    for line in lines:
+    lines = iter_lines(path, policy)
+    first = next(lines, None)
+    if first is None:
+        return
+    if first.text.lstrip().startswith("["):
+        # A line left out of the middle of an array could change a row without breaking the syntax.
+        strict = RowPolicy(max_line_bytes=policy.max_line_bytes)
+        yield from _array(path, list(iter_lines(path, strict)))
+        return
+    for line in chain([first], lines):
         try:
-            records.append(Record(line.number, _object(path, line)))
+            record = Record(line.number, _object(path, line))
         except DataError as error:
             policy.fault(error)
-    return records
+            continue
+        yield record
 
 
 def _object(path: Path, line: Line) -> dict[str, Any]:
@@ -68,9 +87,9 @@ def _object(path: Path, line: Line) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         what = f"malformed JSON at column {error.colno} ({error.msg})"
         raise DataError(path, what, line=line.number, saw=line.text, do=do) from None
-    except (_RefusedError, RecursionError) as error:
-        what = str(error) or "nested too deep"
-        raise DataError(path, what, line=line.number, saw=line.text, do="mend this line") from None
+    except _RefusedError as error:
+        do = "mend this line"
+        raise DataError(path, str(error), line=line.number, saw=line.text, do=do) from None
     if not isinstance(value, dict):
         what = f"a JSON {type(value).__name__}, expected an object"
         raise DataError(path, what, line=line.number, saw=line.text, do=do)
@@ -83,7 +102,8 @@ def _array(path: Path, lines: list[Line]) -> list[Record]:
     except json.JSONDecodeError as error:
         number = lines[min(error.lineno, len(lines)) - 1].number
         what = f"malformed JSON at column {error.colno} ({error.msg})"
-        raise DataError(path, what, line=number, do="mend the array") from None
+        do = "mend the array, or write one JSON object a line"
+        raise DataError(path, what, line=number, do=do) from None
     except _RefusedError as error:
         raise DataError(path, str(error), do="mend the array") from None
     for row, value in enumerate(values, 1):

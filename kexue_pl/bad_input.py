@@ -1,4 +1,4 @@
-"""The error of all readers, and the policy for rows that cannot be read."""
+"""The error of all readers, and the policy for rows that cannot be read. Every layer may use it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["BadRow", "DataError", "RowPolicy"]
+__all__ = ["BadRow", "DataError", "RowPolicy", "shown"]
 
 _LOG = logging.getLogger(__name__)
 _SHOWN = 80
@@ -85,6 +85,8 @@ class RowPolicy:
     report: Path | None = None
     max_line_bytes: int = 16 * 2**20
     bad: list[BadRow] = field(default_factory=list)
+    _places: set[tuple[str, int | None]] = field(default_factory=set, repr=False)
+    _told: int = field(default=0, repr=False)
 
     def __post_init__(self) -> None:
         if self.on_error not in ("raise", "skip"):
@@ -93,9 +95,13 @@ class RowPolicy:
             raise ValueError(f"data.max_bad={self.max_bad}: expected 0 or more")
 
     def fault(self, error: DataError) -> None:
-        """Raise ``error``, or note it and go on."""
+        """Raise ``error``, or note it and go on; a row that is read again is noted once."""
         if self.on_error == "raise":
             raise error
+        place = (error.where, error.line)
+        if error.line is not None and place in self._places:
+            return
+        self._places.add(place)
         self.bad.append(BadRow(error.where, error.line, error.what, shown(error.saw)))
         if len(self.bad) > self.max_bad:
             self.write()
@@ -104,11 +110,16 @@ class RowPolicy:
             raise DataError(error.where, more, line=error.line, saw=error.saw, do=do) from error
 
     def write(self) -> None:
-        """Write the report, if there is anything to report, and log the count."""
-        if not self.bad:
+        """Write the report and log the count, if there is anything new to report."""
+        if len(self.bad) == self._told:
             return
-        _LOG.warning("%d bad rows were left out, the first: %s", len(self.bad), self.bad[0])
+        self._told = len(self.bad)
+        first = self.bad[0]
+        _LOG.warning(
+            "%d bad rows were left out, the first at %s:%s (%s)",
+            len(self.bad), first.file, first.line, first.what,
+        )  # fmt: skip
         if self.report is not None:
             self.report.parent.mkdir(parents=True, exist_ok=True)
             lines = [json.dumps(vars(row), ensure_ascii=False) for row in self.bad]
-            self.report.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            self.report.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="replace")
