@@ -38,7 +38,9 @@ def load_tokenizer(source: str | None, path: Path, columns: Sequence[str]) -> An
         return unpack(facts["tokenizer"])
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(source)
+    from kexue_pl.models.loading import load_pretrained
+
+    return load_pretrained(AutoTokenizer, source, key="--tokenizer")
 
 
 def _distinct_characters(path: Path, columns: Sequence[str]) -> Iterator[str]:

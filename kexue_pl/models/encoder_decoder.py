@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from kexue_pl.models.encoder_decoder_model import EncoderDecoderModel
+from kexue_pl.models.loading import check_vocabulary, load_pretrained
 
 KINDS = ("bart", "t5")
 
@@ -55,7 +56,7 @@ class EncoderDecoder:
             return None
         from transformers import AutoTokenizer
 
-        return AutoTokenizer.from_pretrained(self.pretrained)
+        return load_pretrained(AutoTokenizer, self.pretrained, key="model.pretrained")
 
     def train_tokenizer(self, texts: Iterable[str]) -> Any:
         """One token a character; unknown characters are spelled in bytes."""
@@ -74,7 +75,9 @@ class EncoderDecoder:
         from transformers import AutoModelForSeq2SeqLM
 
         if self.pretrained is not None:
-            body = AutoModelForSeq2SeqLM.from_pretrained(self.pretrained)
+            body = load_pretrained(AutoModelForSeq2SeqLM, self.pretrained, key="model.pretrained")
+            rows = body.get_input_embeddings().num_embeddings
+            check_vocabulary(tokenizer, rows, key=f"model.pretrained={self.pretrained}")
         else:
             body = self._new(tokenizer)
         if attention is not None:

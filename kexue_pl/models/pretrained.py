@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from kexue_pl.models.encoder import TransformerEncoder
 from kexue_pl.models.interaction import check_interaction
+from kexue_pl.models.loading import check_vocabulary, inside, load_pretrained, read_json_file
 from kexue_pl.models.pooling import check_pooling
 
 __all__ = ["Pretrained"]
@@ -69,20 +69,23 @@ class Pretrained:
         raise ValueError("model=pretrained brings its own tokenizer")
 
     def build(self, tokenizer: Any, *, attention: Any = None) -> TransformerEncoder:
-        """The encoder with its pretrained weights; new tokens of ``tokenizer`` get new rows.
+        """The encoder with its pretrained weights.
 
         Args:
-            tokenizer: the model's own, perhaps with tokens added.
+            tokenizer: the model's own.
             attention: a scaling of ``kexue_pl.attention`` to put into it, None for its own.
+
+        Raises:
+            ValueError: damaged files, or a tokenizer of another model.
         """
         from transformers import AutoConfig, AutoModel
 
         config = self._load(AutoConfig)
         if self.dropout is not None:
             config.hidden_dropout_prob = config.attention_probs_dropout_prob = self.dropout
-        body = self._load(AutoModel, config=config, use_safetensors=True)
-        if len(tokenizer) > body.get_input_embeddings().num_embeddings:
-            body.resize_token_embeddings(len(tokenizer))
+        body = self._load(AutoModel, config=config)
+        rows = body.get_input_embeddings().num_embeddings
+        check_vocabulary(tokenizer, rows, key=f"model.path={self.path}")
         if getattr(body, "pooler", None) is not None:
             # Never read here; a trained but unused part would break data parallelism.
             body.pooler.requires_grad_(False)
@@ -97,16 +100,7 @@ class Pretrained:
         )
 
     def _load(self, factory: Any, **options: Any) -> Any:
-        try:
-            return factory.from_pretrained(
-                self.folder, revision=self.revision, trust_remote_code=False, **options
-            )
-        except (OSError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise ValueError(
-                f"model.path={self.path!r}: {reason}; give a folder with config.json and "
-                "model.safetensors, or a hub id and a network"
-            ) from error
+        return load_pretrained(factory, self.folder, revision=self.revision, **options)
 
 
 def _positions(config: Any) -> int | None:
@@ -127,16 +121,22 @@ def _sentence_transformers(folder: Path) -> dict[str, Any]:
     if not (folder / "modules.json").is_file():
         return {}
     found: dict[str, Any] = {}
-    for module in json.loads((folder / "modules.json").read_text(encoding="utf-8")):
-        name, path = module["type"].rpartition(".")[2], folder / module["path"]
+    modules = read_json_file(folder / "modules.json", key=f"model.path={folder}")
+    for module in modules if isinstance(modules, list) else [modules]:
+        if not isinstance(module, dict) or not {"type", "path"} <= module.keys():
+            raise ValueError(f"model.path={folder}: modules.json is not a list of type and path")
+        name = str(module["type"]).rpartition(".")[2]
+        path = inside(folder, str(module["path"]), key="model.path")
         if name == "Transformer":
             found["folder"] = path
             settings = path / "sentence_bert_config.json"
             if settings.is_file():
-                values = json.loads(settings.read_text(encoding="utf-8"))
+                values = read_json_file(settings, key=f"model.path={folder}")
                 found["max_length"] = values.get("max_seq_length")
         elif name == "Pooling":
-            found["pooling"] = _pooling(json.loads((path / "config.json").read_text("utf-8")))
+            found["pooling"] = _pooling(
+                read_json_file(path / "config.json", key=f"model.path={folder}")
+            )
         elif name != "Normalize":
             raise ValueError(
                 f"model.path={folder}: the module {name} of a sentence-transformers folder is not "

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kexue_pl.attention import Scaling, Standard, install, roformer_to_bert
+from kexue_pl.models.loading import check_vocabulary, load_pretrained
 from kexue_pl.models.masked_lm import MaskedLanguageModel
 
 __all__ = ["PretrainedMLM"]
@@ -61,7 +62,7 @@ class PretrainedMLM:
             proportions: not read: the model brings its sizes.
 
         Raises:
-            ValueError: data with segments, such as recall.
+            ValueError: data with segments, such as recall; a tokenizer of another model.
         """
         from transformers import AutoConfig, AutoModelForMaskedLM
 
@@ -72,7 +73,9 @@ class PretrainedMLM:
         config = self._load(AutoConfig)
         if self.dropout is not None:
             config.hidden_dropout_prob = config.attention_probs_dropout_prob = self.dropout
-        model = self._load(AutoModelForMaskedLM, config=config, use_safetensors=True).float()
+        model = self._load(AutoModelForMaskedLM, config=config).float()
+        rows = model.get_input_embeddings().num_embeddings
+        check_vocabulary(tokenizer, rows, key=f"model.path={self.path}")
         if config.model_type == "roformer":
             from kexue_pl.attention import RoPE
 
@@ -83,13 +86,4 @@ class PretrainedMLM:
         return MaskedLanguageModel(model, function)
 
     def _load(self, factory: Any, **options: Any) -> Any:
-        try:
-            return factory.from_pretrained(
-                self.path, revision=self.revision, trust_remote_code=False, **options
-            )
-        except (OSError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise ValueError(
-                f"model.path={self.path!r}: {reason}; give a folder with config.json, "
-                "model.safetensors and a tokenizer, or a hub id and a network"
-            ) from error
+        return load_pretrained(factory, self.path, revision=self.revision, **options)

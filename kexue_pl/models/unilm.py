@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from kexue_pl.models.loading import check_vocabulary, load_pretrained
 from kexue_pl.models.unilm_model import UniLMModel
 
 
@@ -52,7 +53,7 @@ class UniLM:
             return None
         from transformers import AutoTokenizer
 
-        return AutoTokenizer.from_pretrained(self.pretrained)
+        return load_pretrained(AutoTokenizer, self.pretrained, key="model.pretrained")
 
     def train_tokenizer(self, texts: Iterable[str]) -> Any:
         """One token a character; unknown characters are spelled in bytes, so they can be copied."""
@@ -76,9 +77,15 @@ class UniLM:
         from transformers import AutoModel, BertModel
 
         if self.pretrained is not None:
-            body = AutoModel.from_pretrained(
-                self.pretrained, is_decoder=True, add_pooling_layer=False
+            body = load_pretrained(
+                AutoModel,
+                self.pretrained,
+                key="model.pretrained",
+                is_decoder=True,
+                add_pooling_layer=False,
             )
+            rows = body.get_input_embeddings().num_embeddings
+            check_vocabulary(tokenizer, rows, key=f"model.pretrained={self.pretrained}")
         else:
             body = BertModel(self._config(tokenizer), add_pooling_layer=False)
         if attention is not None:
