@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from kexue_pl.retrieval.encode import encoder_of, fingerprint
-from kexue_pl.retrieval.triples import index_file, read_blocks
+from kexue_pl.retrieval.key_files import read_blocks
+from kexue_pl.retrieval.triples import index_file
 
 
 def load_tokenizer(source: str | None, path: Path, columns: Sequence[str]) -> Any:

@@ -23,7 +23,7 @@ PURE = (
 FRAMEWORKS = {"lightning", "hydra", "omegaconf", "wandb", "pytorch_lightning"}
 # A layer may import itself and those before it.
 ORDER = (
-    ("bad_input", "distributed", "documents"),
+    ("distributed", "documents", "reading"),
     PURE,
     ("models",),
     ("data",),

@@ -132,6 +132,8 @@ class DataModule(L.LightningDataModule):
         self.train_set: Sequence[Row] | None = None
         self.valid_set: Sequence[Row] | None = None
         self.test_set: Sequence[Row] | None = None
+        # What was left out, changed or found odd, by name; part of summary.json.
+        self.counts: dict[str, int] = {}
         self._begin: tuple[int, int] | None = None
         self._batches: GlobalBatches | None = None
 

@@ -7,7 +7,15 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Leak", "leak", "length_correlation", "pair_key", "split_components"]
+__all__ = [
+    "Leak",
+    "Repeats",
+    "leak",
+    "length_correlation",
+    "pair_key",
+    "repeats",
+    "split_components",
+]
 
 _LOG = logging.getLogger(__name__)
 
@@ -102,6 +110,36 @@ def leak(train: Texts, other: Texts) -> Leak:
         any=sum(left in texts or right in texts for left, right in other),
         train_rows=tuple(row for row, pair in enumerate(train) if pair_key(*pair) in keys),
     )
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """Rows of one set whose pair occurs before.
+
+    Attributes:
+        same: rows that repeat an earlier pair, with a label it had before or without labels.
+        other: rows that repeat an earlier pair with a label it did not have before.
+    """
+
+    same: int
+    other: int
+
+
+def repeats(pairs: Texts, labels: Sequence[float] | None = None) -> Repeats:
+    """Count rows whose pair, in any order, occurs before.
+
+    >>> repeats([("a", "b"), ("b", "a"), ("a", "b"), ("c", "d")], [1, 1, 0, 0])
+    Repeats(same=1, other=1)
+    """
+    seen: dict[tuple[str, str], set[float]] = {}
+    same = other = 0
+    for row, pair in enumerate(pairs):
+        label = 0.0 if labels is None else labels[row]
+        known = seen.setdefault(pair_key(*pair), set())
+        same += label in known
+        other += bool(known) and label not in known
+        known.add(label)
+    return Repeats(same, other)
 
 
 def length_correlation(pairs: Texts, labels: Sequence[float]) -> float:

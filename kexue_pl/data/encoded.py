@@ -52,8 +52,8 @@ class Ragged:
 
 def encode_texts(
     tokenizer: Any, texts: Sequence[str], *, special_tokens: bool, max_length: int | None
-) -> tuple[Ragged, int]:
-    """Token ids of texts, and how many texts were cut to ``max_length`` tokens.
+) -> tuple[Ragged, list[int]]:
+    """Token ids of texts, and the numbers of those that were cut to ``max_length`` tokens.
 
     A text of which nothing is left becomes one unknown token, so that no text is empty.
     """
@@ -61,11 +61,11 @@ def encode_texts(
     before, after = _frame(tokenizer) if special_tokens else ([], [])
     extra = len(before) + len(after)
     lists: list[list[int]] = []
-    cut = 0
+    cut: list[int] = []
     for start in range(0, len(texts), _CHUNK):
         for ids in _plain(tokenizer, texts[start : start + _CHUNK]):
             if max_length is not None and len(ids) + extra > max_length:
-                cut += 1
+                cut.append(len(lists))
                 ids = ids[: max_length - extra]
             ids = ids or [unknown]
             lists.append([*before, *ids, *after])
@@ -94,19 +94,19 @@ def _frame(tokenizer: Any) -> tuple[list[int], list[int]]:
 
 def encode_joined(
     tokenizer: Any, left: Sequence[str], right: Sequence[str], *, max_length: int | None
-) -> tuple[Ragged, Ragged, int]:
-    """Both texts of each pair as one sequence: ids, token types, and how many were cut.
+) -> tuple[Ragged, Ragged, list[int]]:
+    """Both texts of each pair as one sequence: ids, token types, and the numbers of those cut.
 
     Too long a pair loses tokens from the end of its longer text.
     """
     ids: list[list[int]] = []
     types: list[list[int]] = []
-    cut = 0
+    cut: list[int] = []
     for start in range(0, len(left), _CHUNK):
         texts = list(left[start : start + _CHUNK]), list(right[start : start + _CHUNK])
         if max_length is not None:
             whole = tokenizer(*texts, return_length=True, verbose=False)["length"]
-            cut += sum(int(length) > max_length for length in whole)
+            cut += [start + row for row, length in enumerate(whole) if int(length) > max_length]
         out = tokenizer(
             *texts,
             truncation="longest_first" if max_length else False,

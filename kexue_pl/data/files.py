@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kexue_pl.data.components import split_components
 from kexue_pl.data.pair_data import PairData
-from kexue_pl.data.reading import DataError, Field, RowPolicy, Table, read_table
+from kexue_pl.reading import DataError, Field, RowPolicy, Table, read_table
 
 __all__ = ["Files", "pair_fields"]
 
@@ -29,6 +29,7 @@ def pair_fields(
     text2_column: str | int | None = None,
     label_column: str | int | None = None,
     negative_column: str | int | None = None,
+    id_column: str | int | None = None,
     label: str = "auto",
     label_low: float | None = None,
     label_high: float | None = None,
@@ -41,7 +42,7 @@ def pair_fields(
     """
     if label not in _KINDS:
         raise ValueError(f"data.label={label!r}: expected one of {', '.join(_KINDS)}")
-    return {
+    fields = {
         "text1": Field(column=text1_column, aliases=_ALIASES["text1"]),
         "text2": Field(column=text2_column, aliases=_ALIASES["text2"]),
         "label": Field(
@@ -56,6 +57,9 @@ def pair_fields(
             column=negative_column, aliases=_ALIASES["negative"], required=False, by_name=True
         ),
     }
+    if id_column is not None:
+        fields["id"] = Field("any", column=id_column, unique=True, by_name=True)
+    return fields
 
 
 class Files(PairData):
@@ -73,6 +77,7 @@ class Files(PairData):
         label_column: the same, else the third column.
         negative_column: name or position of a hard negative of the first text; None takes a column
             of that name if there is one. With such a column training rows need no label.
+        id_column: name or position of ids, which must be unique in each source; None reads none.
         label: ``auto``, ``integer`` (classes, grades) or ``number`` (scores).
         label_low: smallest label allowed.
         label_high: largest label allowed.
@@ -87,6 +92,7 @@ class Files(PairData):
         bucket: pairs of like length share a batch.
         stratify: several label values in each batch.
         drop_leaked: leave out training rows that are also evaluated.
+        strict: refuse too long texts instead of cutting and counting them.
     """
 
     def __init__(
@@ -102,6 +108,7 @@ class Files(PairData):
         text2_column: str | int | None = None,
         label_column: str | int | None = None,
         negative_column: str | int | None = None,
+        id_column: str | int | None = None,
         label: str = "auto",
         label_low: float | None = None,
         label_high: float | None = None,
@@ -116,6 +123,7 @@ class Files(PairData):
         bucket: bool = False,
         stratify: bool = True,
         drop_leaked: bool = True,
+        strict: bool = False,
     ) -> None:
         super().__init__(
             batch_size=batch_size,
@@ -125,6 +133,7 @@ class Files(PairData):
             bucket=bucket,
             stratify=stratify,
             drop_leaked=drop_leaked,
+            strict=strict,
         )
         if split not in ("components", "random"):
             raise ValueError(f"data.split={split!r}: expected components or random")
@@ -137,6 +146,7 @@ class Files(PairData):
             text2_column=text2_column,
             label_column=label_column,
             negative_column=negative_column,
+            id_column=id_column,
             label=label,
             label_low=label_low,
             label_high=label_high,
@@ -159,6 +169,7 @@ class Files(PairData):
             for name, source in self.sources.items()
             if source is not None
         }
+        self.counts["bad_rows"] = len(self.policy.bad)
         if "valid" not in tables:
             tables["train"], tables["valid"] = self._hold_out(tables["train"])
         self.tables = tables

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+from pathlib import Path
 from typing import Any
 
 from kexue_pl.data.base import Row
 from kexue_pl.data.distractors import MODES, Question, knowledge_base
 from kexue_pl.data.kgclue_reader import parse_question, read_questions
 from kexue_pl.data.questions import QuestionData, Record, existing
+from kexue_pl.reading import RowPolicy
+from kexue_pl.reading.errors import shown
+from kexue_pl.retrieval.key_files import read_blocks
 from kexue_pl.retrieval.meaning import split_subject
-from kexue_pl.retrieval.triples import read_blocks
+
+_LOG = logging.getLogger(__name__)
 
 MODES_UNSEEN = tuple(f"{mode}_unseen" for mode in MODES[1:])
 
@@ -28,7 +34,8 @@ class KgCLUE(QuestionData):
         limit: at most so many training questions, for learning curves; None for all.
         resplit: mix train and valid and split again, so that predicates of valid occur in train.
         batch_size, eval_batch_size, num_workers, seed, max_question, max_length, swap, noise,
-        index: as in ``QuestionData``.
+        index, strict: as in ``QuestionData``.
+        on_error, max_bad, bad_rows: bad rows, as in ``Files``.
 
     Raises:
         ValueError: an unknown base, or a missing file.
@@ -54,6 +61,10 @@ class KgCLUE(QuestionData):
         swap: float = 0.5,
         noise: float = 0.0,
         index: str | None = None,
+        strict: bool = False,
+        on_error: str = "raise",
+        max_bad: int = 100,
+        bad_rows: str | None = None,
     ) -> None:
         super().__init__(
             batch_size=batch_size,
@@ -65,12 +76,14 @@ class KgCLUE(QuestionData):
             swap=swap,
             noise=noise,
             index=index,
+            strict=strict,
         )
         if base not in (*MODES, *MODES_UNSEEN):
             accepted = ", ".join((*MODES, *MODES_UNSEEN))
             raise ValueError(f"data.base={base!r}: accepted are {accepted}")
         self.files = {"train": train, "valid": valid, "test": test}
         self.triples, self.mode = triples, base
+        self.policy = RowPolicy(on_error, max_bad, None if bad_rows is None else Path(bad_rows))
         self.valid_rows, self.limit, self.resplit = valid_rows, limit, resplit
 
     def setup(self, stage: str) -> None:
@@ -78,7 +91,10 @@ class KgCLUE(QuestionData):
         if self.base:
             return
         parts = {
-            name: [parse_question(row) for row in read_questions(existing(path, f"data.{name}"))]
+            name: [
+                parse_question(row)
+                for row in read_questions(existing(path, f"data.{name}"), policy=self.policy)
+            ]
             for name, path in self.files.items()
             if path is not None
         }
@@ -89,6 +105,22 @@ class KgCLUE(QuestionData):
         self.train_set = self._rows(parts["train"][: self.limit], train=True)
         self.valid_set = self._rows(parts["valid"][: self.valid_rows])
         self.test_set = self._rows(test)
+        self.counts["bad_rows"] = len(self.policy.bad)
+        if self.triples is not None and self.index is None:
+            self._unreachable()
+
+    def _unreachable(self) -> None:
+        """Count evaluated questions whose triple is not in the base: they have no right answer."""
+        keys = {key for key, _ in self.base}
+        for name, rows in (("valid", self.valid_set), ("test", self.test_set)):
+            lost = [row["key"] for row in rows or [] if row["key"] not in keys]
+            if lost:
+                self.counts[f"{name}_answers_unknown"] = len(lost)
+                _LOG.warning(
+                    "data.%s: the answers of %d of %d questions are not in data.triples, the first "
+                    "is %s: no answer to them can be right",
+                    name, len(lost), len(rows or []), shown(lost[0]),
+                )  # fmt: skip
 
     def _mixed(self, train: list[Question], valid: list[Question]) -> tuple[Any, Any, Any]:
         import random
@@ -115,7 +147,7 @@ class KgCLUE(QuestionData):
 
     def _read_triples(self) -> Any:
         path = existing(self.triples, "data.triples")
-        for block in read_blocks(path, ("subject", "predicate", "object")):
+        for block in read_blocks(path, ("subject", "predicate", "object"), policy=self.policy):
             for subject, predicate, value in zip(*(c.to_pylist() for c in block), strict=True):
                 name, meaning = split_subject(subject)
                 yield (name, predicate, meaning), value

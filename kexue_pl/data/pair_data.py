@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from kexue_pl.data.base import DataModule
-from kexue_pl.data.components import leak, length_correlation
+from kexue_pl.data.components import leak, length_correlation, repeats
 from kexue_pl.data.encoded import EncodedPairs, encode_joined, encode_texts, pad
 from kexue_pl.data.label_aware import label_aware_batches
-from kexue_pl.data.reading import DataError, Table
+from kexue_pl.reading import DataError, Table
 
 __all__ = ["PairData"]
 
@@ -32,6 +32,7 @@ class PairData(DataModule):
             learned.
         stratify: no batch has one label value only, if that can be avoided.
         drop_leaked: leave out training rows whose pair is also in validation or test.
+        strict: refuse texts that are too long for the model, instead of cutting and counting them.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class PairData(DataModule):
         bucket: bool = False,
         stratify: bool = True,
         drop_leaked: bool = True,
+        strict: bool = False,
     ) -> None:
         super().__init__(
             batch_size=batch_size,
@@ -52,6 +54,7 @@ class PairData(DataModule):
             seed=seed,
         )
         self.bucket, self.stratify, self.drop_leaked = bucket, stratify, drop_leaked
+        self.strict = strict
         self.tables: dict[str, Table] = {}
         self._pad = 0
 
@@ -75,7 +78,9 @@ class PairData(DataModule):
                 raise DataError(table.places[0][0], f"data.{name} has no labels", do=do)
         if len(set(train.columns.get("label", "ab"))) == 1:
             value = train.columns["label"][0]
+            self.counts["label_values"] = 1
             _LOG.warning("data.train has one label value only (%s): rankings learn nothing", value)
+        self._report_repeats(train)
         leaked: set[int] = set()
         for name in ("valid", "test"):
             if name in self.tables:
@@ -83,12 +88,24 @@ class PairData(DataModule):
         if self.drop_leaked and leaked:
             kept = [row for row in range(len(train)) if row not in leaked]
             if kept:
+                self.counts["train_rows_also_evaluated"] = len(leaked)
                 _LOG.warning(
                     "%d training rows that are also evaluated were left out "
                     "(data.drop_leaked=false keeps them)",
                     len(leaked),
                 )
                 self.tables["train"] = train.take(kept)
+
+    def _report_repeats(self, train: Table) -> None:
+        """Count rows that say again, or deny, what another row says; they are kept."""
+        found = repeats(_pairs(train), train.columns.get("label"))
+        for name, number, what in (
+            ("train_rows_repeated", found.same, "occur more than once"),
+            ("train_rows_contradicting", found.other, "occur with different labels"),
+        ):
+            if number:
+                self.counts[name] = number
+                _LOG.warning("data.train: the pairs of %d rows %s", number, what)
 
     def _report(self, name: str) -> tuple[int, ...]:
         train, other = _pairs(self.tables["train"]), _pairs(self.tables[name])
@@ -132,14 +149,19 @@ class PairData(DataModule):
     def encode(
         self, table: Table, encoder: Any, *, joined: bool, name: str = "data"
     ) -> EncodedPairs:
-        """Token ids of all rows of a table."""
+        """Token ids of all rows of a table.
+
+        Raises:
+            DataError: a text is too long and ``strict`` is set.
+        """
         left, right = table.columns["text1"], table.columns["text2"]
         most = encoder.max_length
+        cut: list[int] = []
         if joined:
             ids, types, cut = encode_joined(self.tokenizer, left, right, max_length=most)
             parts = {"joined": ids, "types": types}
         else:
-            parts, cut = {}, 0
+            parts = {}
             texts_of = {"left": left, "right": right, "negative": table.columns.get("negative")}
             for side, texts in texts_of.items():
                 if texts is None:
@@ -151,12 +173,26 @@ class PairData(DataModule):
                     max_length=most,
                 )
                 cut += short
-        if cut:
-            _LOG.warning("data.%s: %d texts were cut to %s tokens", name, cut, most)
+        self._report_cut(cut, table, most, name)
         labels = table.columns.get("label")
         return EncodedPairs(
             parts, None if labels is None else torch.tensor(labels).double().numpy()
         )
+
+    def _report_cut(self, cut: list[int], table: Table, most: int | None, name: str) -> None:
+        """Count the texts that were cut, or refuse them."""
+        if not cut:
+            return
+        where, line = table.places[min(cut)]
+        if self.strict:
+            what = f"a text of more than {most} tokens ({len(cut)} such texts in data.{name})"
+            do = "shorten it, raise model.max_length, or set data.strict=false, which cuts and counts"
+            raise DataError(where, what, line=line, do=do)
+        self.counts[f"{name}_texts_cut"] = len(cut)
+        _LOG.warning(
+            "data.%s: %d texts were cut to %s tokens, the first at %s:%d",
+            name, len(cut), most, where, line,
+        )  # fmt: skip
 
     def collate(self, rows: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Padded ids and masks; ``label`` (B,) float32 and ``row_id`` (B,)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,8 +13,13 @@ import torch
 from torch import Tensor
 
 from kexue_pl.data.base import DataModule, Row
+from kexue_pl.reading import DataError
+from kexue_pl.reading.errors import shown
+from kexue_pl.reading.lines import near_names
 from kexue_pl.retrieval import PrefixIndex, Strings, build_index, fingerprint
 from kexue_pl.retrieval.encode import Encode, concatenate, encoder_of
+
+_LOG = logging.getLogger(__name__)
 
 Record = tuple[tuple[str, ...], str]  # (segments of the key, value)
 
@@ -36,6 +42,7 @@ class QuestionData(DataModule):
         noise: share of the characters around the name that are left out of a training question, and
             chance of a few foreign ones: the wording of a test is new.
         index: folder of a stored index to answer from, instead of one built from the base.
+        strict: refuse questions and rows that are too long, instead of cutting and counting them.
     """
 
     segments: tuple[str, ...] = ("subject", "predicate", "meaning")
@@ -52,6 +59,7 @@ class QuestionData(DataModule):
         swap: float = 0.3,
         noise: float = 0.0,
         index: str | None = None,
+        strict: bool = False,
     ) -> None:
         super().__init__(
             batch_size=batch_size,
@@ -65,8 +73,9 @@ class QuestionData(DataModule):
             raise ValueError(f"data.noise={noise}: a share from 0 to below 1")
         self.max_question, self.max_length, self.swap = max_question, max_length, swap
         self.noise = noise
-        self.index = index
+        self.index, self.strict = index, strict
         self.base: list[Record] = []
+        self._measured = False
         self._letters: list[str] = []
 
     def texts(self) -> Iterable[str]:
@@ -75,6 +84,60 @@ class QuestionData(DataModule):
             yield str(row["question"])
         for key, _ in self.base:
             yield from key
+
+    def train_dataloader(self) -> Any:
+        """As in the base; too long rows are counted first, or refused."""
+        self.measure()
+        return super().train_dataloader()
+
+    def val_dataloader(self) -> Any:
+        """As in the base; too long rows are counted first, or refused."""
+        self.measure()
+        return super().val_dataloader()
+
+    def test_dataloader(self) -> Any:
+        """As in the base; too long rows are counted first, or refused."""
+        self.measure()
+        return super().test_dataloader()
+
+    def measure(self) -> None:
+        """Count questions above ``max_question`` and training rows above ``max_length``, once.
+
+        Raises:
+            DataError: there is one, and ``strict`` is set.
+        """
+        if self._measured or self.tokenizer is None:
+            return
+        self._measured = True
+        for name in ("train", "valid", "test"):
+            rows: Sequence[Row] = getattr(self, f"{name}_set") or []
+            lengths = self.encode([row["question"] for row in rows]).lengths
+            most, setting = self.max_question, f"data.max_question={self.max_question}"
+            self._too_long(name, "questions", rows, lengths, most, setting)
+            if name == "train":
+                keys = self.encode([text for row in rows for text in row["key"]]).lengths
+                whole = np.add.reduceat(keys + 1, _starts(rows)) if len(rows) else keys
+                whole = whole + np.minimum(lengths, self.max_question) + 2
+                setting = f"data.max_length={self.max_length}"
+                self._too_long(name, "rows", rows, whole, self.max_length, setting)
+
+    def _too_long(
+        self, name: str, what: str, rows: Sequence[Row], lengths: Any, most: int, setting: str
+    ) -> None:
+        cut = np.flatnonzero(lengths > most)
+        if not len(cut):
+            return
+        first = int(cut[0])
+        saw, length = rows[first]["question"], int(lengths[first])
+        if self.strict:
+            text = f"row {first} has {length} tokens, more than {setting}"
+            do = f"raise {setting.partition('=')[0]}, shorten it, or set data.strict=false"
+            raise DataError(f"data.{name}", text, saw=saw, do=do)
+        self.counts[f"{name}_{what}_cut"] = len(cut)
+        _LOG.warning(
+            "data.%s: %d %s are longer than %s and are cut, the first is row %d with %d tokens: %s",
+            name, len(cut), what, setting, first, length, shown(saw),
+        )  # fmt: skip
 
     def make_index(self) -> PrefixIndex:
         """The index of the base under the tokenizer, or the stored one.
@@ -169,6 +232,11 @@ class QuestionData(DataModule):
         return self._letters
 
 
+def _starts(rows: Sequence[Row]) -> Any:
+    """Where the segments of each row begin in the list of all segments."""
+    return np.cumsum([0, *(len(row["key"]) for row in rows[:-1])])
+
+
 def index_records(records: Sequence[Record], tokenizer: Any) -> PrefixIndex:
     """Index of (segments, value) records; every distinct text is tokenised once.
 
@@ -201,8 +269,10 @@ def existing(path: str | None, key: str) -> Path:
     """A path of the configuration that must be a file.
 
     Raises:
-        ValueError: names the key.
+        DataError: names the key, and files of near names.
     """
     if path is None or not Path(path).is_file():
-        raise ValueError(f"{key}={path}: no such file; give {key}=FILE")
+        near = ", ".join(near_names(Path(path))) if path else ""
+        do = f"near names there: {near}" if near else f"give {key}=FILE"
+        raise DataError(f"{key}={path}", "no such file", do=do)
     return Path(path)

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from kexue_pl.data.masked_text import MaskedText, Split
-from kexue_pl.data.reading import DataError, Field, RowPolicy, read_table
 from kexue_pl.documents import Documents
+from kexue_pl.reading import DataError, Field, RowPolicy, check_file, iter_table
 
 __all__ = ["Text", "pieces"]
 
@@ -31,6 +31,8 @@ class Text(MaskedText):
         test: sources of the test text; None likewise.
         field: name of the text column of tables.
         on_error: ``raise`` at the first bad row of a table, or ``skip`` and count.
+        max_bad: more skipped rows than this are an error.
+        bad_rows: file that lists skipped rows.
         train_length: see :class:`MaskedText`.
         eval_lengths: see :class:`MaskedText`.
         mask_rate: see :class:`MaskedText`.
@@ -50,6 +52,8 @@ class Text(MaskedText):
         test: str | Sequence[str] | None = None,
         field: str = "text",
         on_error: str = "raise",
+        max_bad: int = 100,
+        bad_rows: str | None = None,
         train_length: int = 64,
         eval_lengths: Sequence[int] = (64, 128, 256, 512, 1024),
         mask_rate: float = 0.15,
@@ -71,7 +75,8 @@ class Text(MaskedText):
             num_workers=num_workers,
             seed=seed,
         )
-        self.field, self.policy = field, RowPolicy(on_error=on_error)
+        self.field = field
+        self.policy = RowPolicy(on_error, max_bad, None if bad_rows is None else Path(bad_rows))
         given: dict[Split, str | Sequence[str] | None] = {
             "train": train, "valid": valid, "test": test
         }  # fmt: skip
@@ -128,8 +133,10 @@ class Text(MaskedText):
 
     def _texts(self, file: str) -> Iterator[str]:
         if file.startswith("hub:") or file.endswith(_TABLES):
-            table = read_table(file, {self.field: Field()}, policy=self.policy)
-            yield from table.columns[self.field]
+            fields = {self.field: Field(option="data.field")}
+            for row in iter_table(file, fields, policy=self.policy):
+                yield row.values[self.field]
+            self.counts["bad_rows"] = len(self.policy.bad)
         else:
             yield from pieces(Path(file))
 
@@ -140,26 +147,33 @@ def pieces(path: Path, size: int = 16_384) -> Iterator[str]:
     Raises:
         DataError: bytes that are not UTF-8, a NUL, an empty file, no such file.
     """
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    rest, seen = "", 0
-    if not path.is_file() or not path.stat().st_size:
-        what = "the file is empty" if path.is_file() else "no such file"
-        raise DataError(path, what, do="check data.train, data.valid and data.test")
+    check_file(path)
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
+    rest, lines, seen = "", 1, 0
     with open(path, "rb") as file:
-        while block := file.read(_BLOCK):
+        while True:
+            block = file.read(_BLOCK)
+            waiting = len(decoder.getstate()[0])
             try:
-                rest += decoder.decode(block, final=len(block) < _BLOCK)
+                text = decoder.decode(block, final=not block)
             except UnicodeDecodeError as error:
-                what = f"not UTF-8 at byte {seen + error.start} of the file"
-                saw = block[error.start : error.start + 8]
-                raise DataError(path, what, saw=saw, do="convert it with iconv") from None
-            seen += len(block)
-            if "\0" in rest:
-                raise DataError(path, "a NUL byte", do="is this a text file in UTF-8?")
+                data = error.object
+                line = lines + data.count(b"\n", 0, error.start)
+                what = f"not UTF-8 at byte {seen - waiting + error.start} of the file"
+                saw = data[error.start : error.start + 8]
+                do = "convert it with iconv, or copy it again if it was cut"
+                raise DataError(path, what, line=line, saw=saw, do=do) from None
+            if "\0" in text:
+                line = lines + text.count("\n", 0, text.index("\0"))
+                do = "is this a text file in UTF-8?"
+                raise DataError(path, "a NUL byte", line=line, do=do)
+            seen, lines, rest = seen + len(block), lines + text.count("\n"), rest + text
             while len(rest) > size:
                 cut = rest.rfind("\n", 0, size) + 1 or size
                 yield rest[:cut]
                 rest = rest[cut:]
+            if not block:
+                break
     if rest:
         yield rest
 

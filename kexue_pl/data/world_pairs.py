@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from kexue_pl.data.pair_data import PairData
-from kexue_pl.data.reading import Table
 from kexue_pl.data.world import SPLITS, pairs
+from kexue_pl.reading import Table
 
 __all__ = ["WorldPairs"]
 

@@ -61,8 +61,8 @@ def _check(config: DictConfig) -> None:
 
 def predict(config: Any) -> str:
     """Do what a configuration of ``conf/predict.yaml`` asks for; one line that says what was done."""
-    from kexue_pl.data.reading import RowPolicy
     from kexue_pl.predict.restore import restore
+    from kexue_pl.reading import RowPolicy
 
     if config.mode in ("questions", "submission"):
         return _answer(config)
@@ -95,10 +95,10 @@ def _pairs(config: Any, restored: Any, policy: Any, output: Path) -> str:
 
 def _answer(config: Any) -> str:
     """Answers of a kgclue checkpoint: to a typed question, to a file, or KgCLUE's submission."""
-    from kexue_pl.data.reading import RowPolicy
     from kexue_pl.predict.pairs import write_rows
     from kexue_pl.predict.questions import answer_questions, write_submission
     from kexue_pl.predict.restore import restore
+    from kexue_pl.reading import RowPolicy
 
     task = restore(config.checkpoint, task="kgclue").task.to(config.device)
     output = Path(config.output) if config.output else None
@@ -124,9 +124,9 @@ def _answer(config: Any) -> str:
 
 def _mine(config: Any, restored: Any, policy: Any, output: Path) -> str:
     from kexue_pl.data.files import pair_fields
-    from kexue_pl.data.reading import read_table
     from kexue_pl.predict.mine import mine_negatives
     from kexue_pl.predict.pairs import write_rows
+    from kexue_pl.reading import read_table
 
     fields = pair_fields(text1_column=config.text1_column, text2_column=config.text2_column)
     table = read_table(config.input, fields, policy=policy)
@@ -155,7 +155,7 @@ def _texts(config: Any, restored: Any, policy: Any, output: Path) -> str:
 
 
 def _read_texts(source: str, column: str | int | None, policy: Any) -> list[str]:
-    from kexue_pl.data.reading import Field, read_table
+    from kexue_pl.reading import Field, read_table
 
     aliases = ("text1", "sentence", "sentence1", "question", "query")
     field = Field(column=column, aliases=aliases)

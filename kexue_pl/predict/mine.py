@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from kexue_pl.data.reading import Table
 from kexue_pl.predict.restore import Restored
 from kexue_pl.predict.texts import encode, nearest
+from kexue_pl.reading import Table
 
 __all__ = ["mine_negatives"]
 

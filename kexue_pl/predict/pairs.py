@@ -14,8 +14,9 @@ from torch import Tensor
 
 from kexue_pl.data.files import pair_fields
 from kexue_pl.data.pair_data import PairData
-from kexue_pl.data.reading import RowPolicy, Table, read_table
 from kexue_pl.predict.restore import Restored
+from kexue_pl.reading import RowPolicy, Table, read_table
+from kexue_pl.reading.errors import shown
 
 __all__ = ["PairPrediction", "score_file", "score_pairs", "write_rows", "write_scores"]
 
@@ -108,7 +109,7 @@ def write_rows(rows: list[dict[str, Any]], path: Path) -> None:
     """Write rows of the same keys as TSV, CSV, JSON Lines or Parquet.
 
     Raises:
-        ValueError: ``path`` has another ending.
+        ValueError: ``path`` has another ending, or is a TSV and a text has a tab or a line end.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".parquet":
@@ -119,11 +120,29 @@ def write_rows(rows: list[dict[str, Any]], path: Path) -> None:
     elif path.suffix == ".jsonl":
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         path.write_text(lines, encoding="utf-8")
-    elif path.suffix in (".tsv", ".csv"):
-        dialect = "excel-tab" if path.suffix == ".tsv" else "excel"
+    elif path.suffix == ".csv":
         with open(path, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]), dialect=dialect, lineterminator="\n")
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
+    elif path.suffix == ".tsv":
+        lines = "".join(_tsv_line(cells, path) for cells in ([*rows[0]], *map(_cells, rows)))
+        path.write_text(lines, encoding="utf-8", newline="")
     else:
         raise ValueError(f"output={path}: expected a name ending in .tsv, .csv, .jsonl, .parquet")
+
+
+def _cells(row: dict[str, Any]) -> list[Any]:
+    return list(row.values())
+
+
+def _tsv_line(cells: list[Any], path: Path) -> str:
+    """One line as the reader of TSV takes it: no quoting, so no tab and no line end in a field."""
+    texts = [str(cell) for cell in cells]
+    for text in texts:
+        if any(mark in text for mark in "\t\n\r"):
+            raise ValueError(
+                f"output={path}: the text {shown(text)} has a tab or a line end, which TSV cannot "
+                "hold; name the output .jsonl, .csv or .parquet"
+            )
+    return "\t".join(texts) + "\n"

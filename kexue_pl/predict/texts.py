@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from torch.nn import functional as F
 from kexue_pl.data.encoded import encode_texts, pad
 from kexue_pl.predict.restore import Restored
 from kexue_pl.run.errors import RunError
+
+_LOG = logging.getLogger(__name__)
 
 __all__ = ["encode", "nearest", "write_embeddings"]
 
@@ -39,9 +42,14 @@ def encode(
             "train with model.interaction=bi"
         )
     encoder, tokenizer = model.encoder, restored.tokenizer
-    ids, _ = encode_texts(
+    ids, cut = encode_texts(
         tokenizer, texts, special_tokens=encoder.special_tokens, max_length=encoder.max_length
     )
+    if cut:
+        _LOG.warning(
+            "%d of %d texts were cut to %s tokens, the first is number %d",
+            len(cut), len(texts), encoder.max_length, cut[0] + 1,
+        )  # fmt: skip
     order = ids.lengths().argsort(kind="stable")
     out = torch.empty(len(texts), encoder.hidden_size)
     for start in range(0, len(order), batch_size):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kexue_pl.data.reading import Table
+from kexue_pl.reading import Table
 from kexue_pl.report.figures import COLORS, new_figure, save
 
 __all__ = ["draw", "hardest_errors"]

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kexue_pl.reading.errors import RowPolicy
 from kexue_pl.retrieval.encode import CHUNK, Encode, encode_chunks
 from kexue_pl.retrieval.index_builder import build_index
+from kexue_pl.retrieval.key_files import read_blocks
 from kexue_pl.retrieval.meaning import CLOSE, split_subject
 from kexue_pl.retrieval.prefix_index import PrefixIndex
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-BLOCK = 64 << 20  # bytes of text read at a time
-SUFFIXES = (".tsv", ".txt", ".jsonl", ".json", ".parquet")
 
 
 def index_file(
@@ -31,6 +30,7 @@ def index_file(
     meaning: bool = True,
     texts: bool = True,
     progress: Callable[[int], object] | None = None,
+    policy: RowPolicy | None = None,
 ) -> PrefixIndex:
     """Index of a TSV, JSONL or Parquet file.
 
@@ -45,24 +45,23 @@ def index_file(
         meaning: cut the bracketed meaning off the first column and make it the last segment.
         texts: store the texts of the segments, so that answers show them as written.
         progress: called with the number of rows of each block read.
+        policy: what happens to bad rows; by default the first one raises.
 
     Raises:
-        ValueError: unknown suffix, a missing column, or an empty file.
+        DataError: ``FILE:LINE: what; saw ...; do: ...``, see ``key_files.read_blocks``.
     """
     import pyarrow as pa
 
     wanted = [*keys, *([value] if value else [])]
     codes: list[list[Any]] = [[] for _ in keys]
     values: list[Any] = []
-    for block in read_blocks(Path(path), wanted):
+    for block in read_blocks(Path(path), wanted, policy=policy):
         for code, column in zip(codes, block, strict=False):
             code.append(column.dictionary_encode())
         if value:
             values.append(block[-1].cast(pa.large_string()))
         if progress is not None:
             progress(len(block[0]))
-    if not codes[0]:
-        raise ValueError(f"{path}: no rows")
     names, columns = zip(*(_unify(code) for code in codes), strict=True)
     pools, numbers = list(names), list(columns)
     if meaning:
@@ -73,78 +72,6 @@ def index_file(
     return build_index(
         strings, numbers, payload, separator=separator, tokenizer=tokenizer, texts=shown
     )
-
-
-def read_blocks(path: Path, columns: Sequence[str]) -> Iterator[list[pa.Array]]:
-    """Blocks of a file as one string array a column.
-
-    Raises:
-        ValueError: the suffix is none of .tsv .txt .jsonl .json .parquet, or a column is missing.
-    """
-    if path.suffix not in SUFFIXES:
-        raise ValueError(f"{path}: suffix {path.suffix!r} is not one of {', '.join(SUFFIXES)}")
-    if not path.exists():
-        raise ValueError(f"{path}: no such file")
-    for batch in _open(path, list(columns)):
-        missing = [c for c in columns if c not in batch.schema.names]
-        if missing:
-            raise ValueError(f"{path}: no column {missing[0]!r}; columns are {batch.schema.names}")
-        yield [_strings(batch.column(c)) for c in columns]
-
-
-def _open(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    if path.suffix == ".parquet":
-        import pyarrow.parquet as pq
-
-        file = pq.ParquetFile(path)
-        known = [c for c in columns if c in file.schema_arrow.names]
-        return iter(file.iter_batches(batch_size=1 << 20, columns=known))
-    if path.suffix in (".jsonl", ".json"):
-        return _open_json(path)
-    import pyarrow as pa
-    from pyarrow import csv
-
-    return iter(
-        csv.open_csv(
-            path,
-            read_options=csv.ReadOptions(block_size=BLOCK, column_names=columns, use_threads=False),
-            parse_options=csv.ParseOptions(delimiter="\t", quote_char=False),
-            convert_options=csv.ConvertOptions(
-                column_types={c: pa.string() for c in columns},
-                strings_can_be_null=False,
-                quoted_strings_can_be_null=False,
-            ),
-        )
-    )
-
-
-def _open_json(path: Path) -> Iterator[pa.RecordBatch]:
-    """JSON lines as records, with a line number in every fault."""
-    import json
-
-    import pyarrow as pa
-
-    rows: list[dict[str, Any]] = []
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{path}:{number}: not JSON ({error})") from None
-            if len(rows) == CHUNK:
-                yield pa.RecordBatch.from_pylist(rows)
-                rows = []
-    if rows:
-        yield pa.RecordBatch.from_pylist(rows)
-
-
-def _strings(column: pa.Array) -> pa.Array:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    return pc.fill_null(column.cast(pa.string()), "")
 
 
 def _unify(codes: list[Any]) -> tuple[pa.Array, Any]:

@@ -35,11 +35,11 @@ def test_questions_without_answers_and_ids(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "a.json:1: not JSON"),
-        ("[1]", "a.json:1: no text under 'question'"),
+        ("{", "a.json:1: malformed JSON"),
+        ("[1]", "a.json: row 1 of the array is a int"),
         ('{"question": 3}', "a.json:1: no text under 'question'"),
         ('{"question": "q", "answer": "a ||| b"}', "a.json:1: answer"),
-        ("\n", "a.json: no questions"),
+        ("\n", "a.json: no rows, only blank lines"),
     ],
 )
 def test_faults_name_file_and_line(tmp_path: Path, text: str, message: str) -> None:

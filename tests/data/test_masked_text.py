@@ -12,11 +12,11 @@ from kexue_pl.data.lengths import check_lengths
 from kexue_pl.data.masked_text import Chunks
 from kexue_pl.data.masking import MaskRule
 from kexue_pl.data.packing import pack
-from kexue_pl.data.reading import DataError
 from kexue_pl.data.stdlib import Stdlib
 from kexue_pl.data.text import Text, pieces
 from kexue_pl.documents import Documents, cached
 from kexue_pl.models.masked_lm import MaskedLM
+from kexue_pl.reading import DataError
 
 RULE = MaskRule(rate=0.15, mask_id=0, vocab_size=500, first=1)
 

@@ -8,10 +8,10 @@ import torch
 
 from kexue_pl.data.encoded import EncodedPairs
 from kexue_pl.data.files import Files
-from kexue_pl.data.reading import DataError
 from kexue_pl.data.world_pairs import WorldPairs
 from kexue_pl.models import Small, Static
 from kexue_pl.models.tokenizers import train_tokenizer
+from kexue_pl.reading import DataError
 
 
 def world(**options: object) -> WorldPairs:

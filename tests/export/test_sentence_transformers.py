@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from kexue_pl.data.reading import Table
 from kexue_pl.export.cli import main
 from kexue_pl.export.sentence_transformers import export_sentence_transformers
 from kexue_pl.models import Pretrained
 from kexue_pl.predict.pairs import score_pairs
 from kexue_pl.predict.restore import restore
 from kexue_pl.predict.texts import encode
+from kexue_pl.reading import Table
 from kexue_pl.run.errors import RunError
 from tests.support.matching_runs import SMALL, STATIC, write_run
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from kexue_pl.data.reading import RowPolicy, Table
 from kexue_pl.predict.cli import main
 from kexue_pl.predict.pairs import score_file, score_pairs
 from kexue_pl.predict.restore import restore
 from kexue_pl.predict.texts import encode, nearest
+from kexue_pl.reading import RowPolicy, Table
 from kexue_pl.run.checkpoint_io import CheckpointCorruptError
 from kexue_pl.run.errors import RunError
 from tests.support.matching_runs import SMALL, STATIC, write_run
@@ -50,7 +50,7 @@ def test_rows_in_are_rows_out_and_bad_rows_are_reported(ending: str, tmp_path: P
     assert main(words) == 1 and not output.exists()
     assert main([*words, "on_error=skip"]) == 0
     policy = RowPolicy()
-    from kexue_pl.data.reading import Field, read_table
+    from kexue_pl.reading import Field, read_table
 
     fields = {n: Field("any" if n in ("score", "match") else "text") for n in
               ("text1", "text2", "score", "match")}  # fmt: skip

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from kexue_pl.retrieval import PrefixIndex, Strings, index_file, split_subject, triples
+from kexue_pl.retrieval import PrefixIndex, Strings, index_file, key_files, split_subject
 
 SEP = 1
 ROWS = [
@@ -60,7 +60,7 @@ def test_many_blocks_equal_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     path = tmp_path / "base.tsv"
     path.write_text("\n".join(rows), encoding="utf-8")
     one = index_file(path, encode, separator=SEP)
-    monkeypatch.setattr(triples, "BLOCK", 1000)
+    monkeypatch.setattr(key_files, "BLOCK", 1000)
     many = index_file(path, encode, separator=SEP)
     assert set(one.arrays) == set(many.arrays)
     for name, array in one.arrays.items():
@@ -84,7 +84,7 @@ def test_faults_name_the_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no column 'predicate'"):
         index_file(path, encode, separator=SEP)
     path.write_text('{"subject": \n')
-    with pytest.raises(ValueError, match=r"base.jsonl:1: not JSON"):
+    with pytest.raises(ValueError, match=r"base.jsonl:1: malformed JSON"):
         index_file(path, encode, separator=SEP)
     path.write_text("")
     with pytest.raises(ValueError, match="no rows"):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kexue_pl.data.reading import DataError, Field, RowPolicy, read_table
+from kexue_pl.reading import DataError, Field, RowPolicy, read_table
 
 FIELDS = {"text1": Field(), "text2": Field(), "label": Field("label")}
 

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
-from kexue_pl.bad_input import DataError
+from kexue_pl.reading.errors import DataError
 
 __all__ = ["Field", "find_names", "find_positions", "has_header"]
 

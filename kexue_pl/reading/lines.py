@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kexue_pl.bad_input import DataError, RowPolicy
+from kexue_pl.reading.errors import DataError, RowPolicy
 
-__all__ = ["Line", "check_file", "iter_lines", "near_names", "read_lines"]
+__all__ = ["Line", "check_file", "decode_line", "iter_lines", "near_names", "read_lines"]
 
 _BLOCK = 2**20
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -80,7 +80,7 @@ def iter_lines(path: Path, policy: RowPolicy, *, keep_blank: bool = False) -> It
         elif not keep_blank:
             continue
         try:
-            text = _decode(path, number, offset, raw, size, policy)
+            text = decode_line(path, number, raw, size, policy, offset=offset)
         except DataError as error:
             policy.fault(error)
             continue
@@ -106,7 +106,22 @@ def _raw_lines(path: Path, most: int) -> Iterator[tuple[int, int, bytes, int]]:
         yield number, offset, head, size
 
 
-def _decode(path: Path, number: int, offset: int, raw: bytes, size: int, policy: RowPolicy) -> str:
+def decode_line(
+    path: Path, number: int, raw: bytes, size: int, policy: RowPolicy, *, offset: int | None = None
+) -> str:
+    """The text of a line.
+
+    Args:
+        path: its file.
+        number: its number, from 1.
+        raw: its bytes without its end, or only the first where there are more than the policy allows.
+        size: bytes it has.
+        policy: the longest line accepted.
+        offset: where it begins in the file; None counts bytes from the start of the line.
+
+    Raises:
+        DataError: too long, a lone CR, a NUL, or not UTF-8.
+    """
     if size > policy.max_line_bytes:
         what = f"a line of {size} bytes, longer than data.max_line_bytes={policy.max_line_bytes}"
         do = "check the line ends, or raise data.max_line_bytes"
@@ -120,13 +135,13 @@ def _decode(path: Path, number: int, offset: int, raw: bytes, size: int, policy:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        at = offset + error.start
+        at = (offset or 0) + error.start
         saw = raw[error.start : error.start + 8]
         if error.end == len(raw) and "unexpected end" in error.reason:
             do = "the file was cut inside a character; copy it again"
         else:
             do = f"it looks like {_guess(path)}; convert it to UTF-8 with iconv"
-        what = f"not UTF-8 at byte {at} of the file"
+        what = f"not UTF-8 at byte {at} of the {'line' if offset is None else 'file'}"
         raise DataError(path, what, line=number, saw=saw, do=do) from None
 
 

@@ -1,4 +1,4 @@
-"""The error of all readers, and the policy for rows that cannot be read. Every layer may use it."""
+"""The error of all readers, and the policy for rows that cannot be read."""
 
 from __future__ import annotations
 

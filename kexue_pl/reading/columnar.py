@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from kexue_pl.bad_input import DataError
-from kexue_pl.data.reading.jsonl import Record
-from kexue_pl.data.reading.lines import check_file
+from kexue_pl.reading.errors import DataError
+from kexue_pl.reading.jsonl import Record
+from kexue_pl.reading.lines import check_file
 
 __all__ = ["is_hub", "iter_hub", "iter_parquet"]
 

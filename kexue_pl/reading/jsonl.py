@@ -9,8 +9,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from kexue_pl.bad_input import DataError, RowPolicy
-from kexue_pl.data.reading.lines import Line, iter_lines
+from kexue_pl.reading.errors import DataError, RowPolicy
+from kexue_pl.reading.lines import Line, iter_lines
 
 __all__ = ["Record", "iter_jsonl"]
 
@@ -59,7 +59,7 @@ def iter_jsonl(path: Path, policy: RowPolicy) -> Iterator[Record]:
     Lines are read in bounded memory, an array at once.
 
     Raises:
-        DataError: see :func:`kexue_pl.data.reading.lines.iter_lines`; malformed JSON (with its
+        DataError: see :func:`kexue_pl.reading.lines.iter_lines`; malformed JSON (with its
             column), a line that is no object, a key that occurs twice, NaN or Infinity.
     """
     lines = iter_lines(path, policy)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kexue_pl.bad_input import DataError, RowPolicy
-from kexue_pl.data.reading.lines import Line, iter_lines
+from kexue_pl.reading.errors import DataError, RowPolicy
+from kexue_pl.reading.lines import Line, iter_lines
 
 __all__ = ["Cells", "iter_csv", "iter_tsv"]
 
@@ -34,7 +34,7 @@ def iter_tsv(path: Path, policy: RowPolicy, *, single: bool = False) -> Iterator
         single: one field will do, so that a file without the delimiter is no mistake.
 
     Raises:
-        DataError: see :func:`kexue_pl.data.reading.lines.iter_lines`; no tab in the first line;
+        DataError: see :func:`kexue_pl.reading.lines.iter_lines`; no tab in the first line;
             a row with fewer or more fields than the first.
     """
     width = 0
@@ -86,7 +86,7 @@ def iter_csv(path: Path, policy: RowPolicy, *, single: bool = False) -> Iterator
         single: one field will do, so that a file without the delimiter is no mistake.
 
     Raises:
-        DataError: see :func:`kexue_pl.data.reading.lines.iter_lines`; no comma in the first line;
+        DataError: see :func:`kexue_pl.reading.lines.iter_lines`; no comma in the first line;
             a row of another width, a quote after the end of a field. Whatever the policy: a quote
             that is not closed, since it swallows the rows behind it, and a line that is not text.
     """

@@ -9,12 +9,12 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from kexue_pl.bad_input import DataError, RowPolicy
-from kexue_pl.data.reading.columnar import is_hub, iter_hub, iter_parquet
-from kexue_pl.data.reading.delimited import Cells, iter_csv, iter_tsv
-from kexue_pl.data.reading.fields import Field, find_names, find_positions, has_header
-from kexue_pl.data.reading.jsonl import Record, iter_jsonl
-from kexue_pl.data.reading.lines import near_names
+from kexue_pl.reading.columnar import is_hub, iter_hub, iter_parquet
+from kexue_pl.reading.delimited import Cells, iter_csv, iter_tsv
+from kexue_pl.reading.errors import DataError, RowPolicy
+from kexue_pl.reading.fields import Field, find_names, find_positions, has_header
+from kexue_pl.reading.jsonl import Record, iter_jsonl
+from kexue_pl.reading.lines import near_names
 
 __all__ = ["ENDINGS", "Row", "Table", "iter_table", "read_table"]
 
