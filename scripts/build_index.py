@@ -32,11 +32,10 @@ def load_tokenizer(source: str | None, path: Path, columns: Sequence[str]) -> An
         )
     if source.endswith(".ckpt"):
         from kexue_pl.run.checkpoint_io import read
-        from kexue_pl.run.state import RunState
+        from kexue_pl.run.contents import facts_of
         from kexue_pl.run.tokenizer_files import unpack
 
-        facts = read(Path(source))["callbacks"][RunState.__qualname__]["facts"]
-        return unpack(facts["tokenizer"])
+        return unpack(facts_of(read(Path(source)), Path(source))["tokenizer"])
     from transformers import AutoTokenizer
 
     from kexue_pl.models.loading import load_pretrained

@@ -48,13 +48,13 @@ def restore(checkpoint: str | Path, *, task: str = "matching") -> Restored:
     """
     from kexue_pl.run.build import build, build_task
     from kexue_pl.run.checkpoint_io import read
-    from kexue_pl.run.state import RunState
+    from kexue_pl.run.contents import facts_of, load_weights
     from kexue_pl.run.tokenizer_files import unpack
     from kexue_pl.run.train import assemble
 
     path = _file(Path(checkpoint))
     stored = read(path)
-    facts = stored["callbacks"][RunState.__qualname__]["facts"]
+    facts = facts_of(stored, path)
     config = facts["config"]
     if config["task"]["name"] != task:
         name = config["task"]["name"]
@@ -65,7 +65,7 @@ def restore(checkpoint: str | Path, *, task: str = "matching") -> Restored:
     else:  # answers are keys of the base, which the data of the run holds
         _, model = assemble(config, facts)
     model.on_load_checkpoint(stored)
-    model.load_state_dict(stored["state_dict"])
+    load_weights(model, stored, path)
     return Restored(model.eval(), tokenizer, config, path)
 
 

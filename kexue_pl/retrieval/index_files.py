@@ -76,7 +76,7 @@ def load_index(
             f"{REBUILD} with the model's tokenizer"
         )
     data = folder / "arrays.bin"
-    size = data.stat().st_size if data.exists() else -1
+    size = data.stat().st_size if data.is_file() else -1
     if size != header["bytes"]:
         raise IndexFileError(
             f"{data}: {max(size, 0)} bytes, the header says {header['bytes']}; "
@@ -144,8 +144,9 @@ def _header(folder: Path) -> dict[str, Any]:
         raise IndexFileError(
             f"{folder}: no prefix index here (header.json missing); {REBUILD}"
         ) from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise IndexFileError(f"{path}: not a readable header ({error}); {REBUILD}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        reason = str(error) or type(error).__name__
+        raise IndexFileError(f"{path}: not a readable header ({reason}); {REBUILD}") from None
     if not isinstance(header, dict) or header.get("format") != MAGIC:
         raise IndexFileError(f"{path}: not the header of a {MAGIC}; {REBUILD}")
     if header.get("version") != VERSION:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import pickle
 import shutil
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,7 +17,13 @@ from typing import Any, BinaryIO
 import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 
-__all__ = ["CheckpointCorruptError", "VerifiedCheckpointIO", "newest_sound", "read", "verify"]
+__all__ = [
+    "CheckpointCorruptError",
+    "VerifiedCheckpointIO",
+    "newest_sound",
+    "read",
+    "verify",
+]
 
 MAGIC = b"KXPLSHA2"
 TRAILER = len(MAGIC) + hashlib.sha256().digest_size
@@ -131,9 +136,11 @@ def read(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     verify(path)
     try:
         checkpoint: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, KeyError, EOFError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # a whole but foreign file can make the reader raise anything
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointCorruptError(path, f"refused ({reason})") from error
+    if not isinstance(checkpoint, dict):
+        raise CheckpointCorruptError(path, f"holds a {type(checkpoint).__name__}, expected a dict")
     return checkpoint
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from kexue_pl.run.config import digest
-from kexue_pl.run.files import write_json
+from kexue_pl.run.files import read_json, write_json
 from kexue_pl.run.log import logger
 
-__all__ = ["print_table", "write_artifacts", "write_summary"]
+__all__ = ["print_table", "write_artifacts", "write_counts", "write_summary"]
 
 PACKAGES = ("kexue_pl", "torch", "lightning", "hydra-core", "transformers", "torchmetrics", "numpy")
 
@@ -72,6 +72,8 @@ def write_summary(
         "digest": digest(config),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(started)),
     }
+    if counts := read_json(folder / "data.json"):
+        summary["data"] = counts
     if error:
         summary["error"] = error
     write_json(folder / "summary.json", summary)
@@ -93,6 +95,11 @@ def write_artifacts(folder: Path, task: Any, trainer: Any) -> None:
             draw()
         except (ValueError, RuntimeError, OSError, KeyError) as error:
             logger.warning("a plot could not be drawn: %s: %s", type(error).__name__, error)
+
+
+def write_counts(folder: Path, counts: dict[str, int]) -> None:
+    """What the data left out, cut or found odd: data.json, and a part of summary.json."""
+    write_json(folder / "data.json", counts)
 
 
 def write_table(path: Path, rows: list[dict[str, Any]]) -> None:

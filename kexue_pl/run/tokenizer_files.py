@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor
 
 __all__ = ["pack", "unpack"]
+
+_PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 
 
 def pack(tokenizer: Any) -> dict[str, Tensor]:
@@ -35,9 +38,11 @@ def unpack(files: dict[str, Tensor]) -> Any:
         return None
     from transformers import AutoTokenizer
 
+    from kexue_pl.models.loading import load_pretrained
+
     with tempfile.TemporaryDirectory() as folder:
         for name, content in files.items():
-            if Path(name).name != name:
+            if not _PLAIN.fullmatch(name):
                 raise ValueError(f"tokenizer file {name!r}: must be a plain name")
             (Path(folder) / name).write_bytes(content.numpy().tobytes())
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        return load_pretrained(AutoTokenizer, folder, key="the tokenizer of the checkpoint")

@@ -17,6 +17,7 @@ from kexue_pl.run import record
 from kexue_pl.run.build import build, build_dict, build_task
 from kexue_pl.run.checkpoint_io import newest_sound, read
 from kexue_pl.run.config import digest
+from kexue_pl.run.contents import facts_of
 from kexue_pl.run.errors import ConfigError, Interrupted
 from kexue_pl.run.log import logger
 from kexue_pl.run.state import RunState
@@ -131,7 +132,7 @@ def _train(config: dict[str, Any], folder: Path) -> tuple[dict[str, float], Path
     path = find_checkpoint(config)
     facts = None
     if path is not None:
-        facts = read(path)["callbacks"][RunState.__qualname__]["facts"]
+        facts = facts_of(read(path), path)
         check_resumable(config, facts, path)
     data, task = assemble(config, facts)
     L.seed_everything(config["seed"] + rank(), workers=True, verbose=False)
@@ -174,6 +175,7 @@ def _fit_and_test(
         metrics |= {k: float(v) for k, v in trainer.callback_metrics.items()}
     if rank() == 0:
         record.write_artifacts(folder, task, trainer)
+        record.write_counts(folder, data.counts)
     return metrics, best
 
 
