@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Literal
 
@@ -69,16 +70,18 @@ class Balancer:
         >>> rule.weights(torch.tensor([[4.0, 0.0], [0.0, 0.25]])).tolist()
         [0.5, 2.0]
         """
-        gram, losses, finite = self._check(gram, losses)
-        out = torch.zeros(len(finite), dtype=torch.float64)
-        if not bool(finite.any()):
+        gram, losses, finite, live = self._check(gram, losses)
+        n = len(finite)
+        self._total = n
+        if all(live):  # the usual step: nothing to take out and put back
+            return self.solve(gram, losses, torch.arange(n)).to(torch.float64, copy=True)
+        out = torch.zeros(n, dtype=torch.float64)
+        if not any(finite):
             return out.fill_(torch.nan)
-        live = finite if gram is None else finite & (gram.diagonal() > 0)
-        if not bool(live.any()):
-            return finite.double()
-        tasks = live.nonzero()[:, 0]
+        if not any(live):
+            return torch.tensor(finite, dtype=torch.float64)
+        tasks = torch.tensor([i for i in range(n) if live[i]])
         part = None if gram is None else gram[tasks][:, tasks]
-        self._total = len(finite)
         out[tasks] = self.solve(part, None if losses is None else losses[tasks], tasks)
         return out
 
@@ -135,8 +138,8 @@ class Balancer:
 
     def _check(
         self, gram: Tensor | None, losses: Tensor | None
-    ) -> tuple[Tensor | None, Tensor | None, Tensor]:
-        """Inputs as float64 on the CPU and the mask of the finite tasks."""
+    ) -> tuple[Tensor | None, Tensor | None, list[bool], list[bool]]:
+        """Inputs as float64 on the CPU; which tasks are finite, and which of them are live."""
         if gram is None and losses is None:
             raise ValueError(
                 f"{self.name}: both gram and losses are None; give what the rule reads"
@@ -159,12 +162,13 @@ class Balancer:
                     f"losses must be (T,), got shape {tuple(losses.shape)}"
                     + ("" if gram is None else f" beside a Gram of {len(gram)} tasks")
                 )
-        finite = torch.ones(len(losses if gram is None else gram), dtype=torch.bool)  # type: ignore[arg-type]
-        if losses is not None:
-            finite &= losses.isfinite()
-        if gram is not None:
-            finite &= gram.diagonal().isfinite()
-        return (gram if self.needs_gram else None), losses, finite
+        diagonal = [] if gram is None else gram.diagonal().tolist()
+        values = [0.0] * len(diagonal) if losses is None else losses.tolist()
+        squares = diagonal or [1.0] * len(values)
+        finite = [math.isfinite(x) and math.isfinite(s) for x, s in zip(values, squares)]
+        if not self.needs_gram:
+            return None, losses, finite, finite
+        return gram, losses, finite, [f and s > 0 for f, s in zip(finite, squares)]
 
 
 def positive(losses: Tensor, tasks: Tensor, rule: str) -> Tensor:

@@ -64,6 +64,9 @@ class MGDA(Balancer):
     def solve(self, gram: Tensor | None, losses: Tensor | None, tasks: Tensor) -> Tensor:
         """Minimum-norm weights, divided by the normaliser."""
         assert gram is not None
+        if self.normalize == "none":
+            a = self._simplex(gram)
+            return torch.zeros_like(a) if stationary(gram, a) else a
         scale = torch.ones(len(tasks), dtype=torch.float64)
         if "gradient" in self.normalize:
             scale = scale / gram.diagonal().sqrt()

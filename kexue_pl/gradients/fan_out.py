@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -136,12 +137,13 @@ class _HandOut(torch.autograd.Function):
         owner: FanOut = ctx.owner
         if not ctx.needs_input_grad[0] and owner.fixed is not None:
             return None, None, None
+        rows = torch.stack(grads[:-1])
         if owner.fixed is None:
-            owner.gram = joint_gram(torch.stack(grads[:-1]), grads[-1])
+            owner.gram = joint_gram(rows, grads[-1])
             assert owner.rule is not None
             owner.weights = owner.rule.weights(owner.gram, owner.losses)
         assert owner.weights is not None
-        return weighted_sum(grads[:-1], owner.weights), None, None
+        return weighted_sum(rows, owner.weights), None, None
 
 
 def joint_gram(rows: Tensor, scale: Tensor) -> Tensor:
@@ -164,20 +166,20 @@ def joint_gram(rows: Tensor, scale: Tensor) -> Tensor:
     return sum_ranks(gram_matrix(rows)) / (world_size() * factor) ** 2
 
 
-def weighted_sum(rows: Sequence[Tensor], weights: Tensor) -> Tensor:
+def weighted_sum(rows: Tensor, weights: Tensor) -> Tensor:
     r""":math:`\sum_t w_t g_t` over the tasks of non-zero weight (0 times NaN would be NaN).
 
     Weights that are not finite pass the plain sum on, with the overflow that caused them.
 
-    >>> weighted_sum([torch.tensor([1.0]), torch.tensor([float("nan")])], torch.tensor([2.0, 0.0]))
+    >>> rows = torch.tensor([[1.0], [float("nan")]])
+    >>> weighted_sum(rows, torch.tensor([2.0, 0.0]))
     tensor([2.])
     """
     values: list[float] = weights.tolist()
-    if not bool(weights.isfinite().all()):
+    if not all(map(math.isfinite, values)):
         values = [1.0] * len(values)
-    wide = torch.promote_types(rows[0].dtype, torch.float32)
-    out = torch.zeros_like(rows[0], dtype=wide)
-    for row, value in zip(rows, values):
+    out = torch.zeros_like(rows[0], dtype=torch.promote_types(rows.dtype, torch.float32))
+    for row, value in zip(rows, values):  # one by one: an absent task must not change a bit
         if value != 0:
-            out.add_(row.to(wide), alpha=value)
-    return out.to(rows[0].dtype)
+            out.add_(row, alpha=value)
+    return out.to(rows.dtype)

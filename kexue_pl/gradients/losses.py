@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,11 +32,10 @@ class GlobalLosses:
 
     def total(self) -> Tensor | None:
         """Sum of the terms; None when this rank has none."""
-        out: Tensor | None = None
-        for term in self.terms:
-            if term is not None:
-                out = term if out is None else out + term
-        return out
+        held = [term for term in self.terms if term is not None]
+        return (
+            torch.stack(held).sum() if len(held) > 2 else sum(held[1:], held[0]) if held else None
+        )
 
 
 def global_losses(
@@ -69,20 +69,34 @@ def global_losses(
             raise ValueError(f"loss of task {index} has shape {tuple(loss.shape)}, not a scalar")
         if count < 0 or (loss is None and count > 0):
             raise ValueError(f"task {index} has count {count} and loss {loss}")
-    local = torch.stack(
-        [torch.zeros(()) if x is None else x.detach().double().cpu() for x in losses]
-    )
     weight = torch.tensor(share, dtype=torch.float64)
-    sums = _reduced(torch.stack([torch.where(weight > 0, local, 0.0) * weight, weight]), losses)
-    values = sums[0] / sums[1]
-    factors = torch.where(sums[1] > 0, weight * world_size() / sums[1], 0.0).tolist()
-    finite = values.isfinite()
-    keep = finite if bool(finite.any()) else torch.ones_like(finite)
+    local = _stacked(losses)
+    if world_size() == 1:
+        values = torch.where(weight > 0, local, torch.nan)
+        factors, total = [float(count > 0) for count in share], weight
+    else:
+        sums = _reduced(torch.stack([torch.where(weight > 0, local, 0.0) * weight, weight]), losses)
+        values, total = sums[0] / sums[1], sums[1]
+        factors = torch.where(total > 0, weight * world_size() / total, 0.0).tolist()
+    finite = [math.isfinite(value) for value in values.tolist()]
+    keep = finite if any(finite) else [True] * len(finite)
     terms = [
-        None if loss is None or not bool(keep[i]) or factors[i] == 0 else scaled(loss, factors[i])
+        None if loss is None or not keep[i] or factors[i] == 0 else scaled(loss, factors[i])
         for i, loss in enumerate(losses)
     ]
-    return GlobalLosses(values, factors, sums[1], terms)
+    return GlobalLosses(values, factors, total, terms)
+
+
+def _stacked(losses: Sequence[Tensor | None]) -> Tensor:
+    """(T,) float64 on the CPU, 0 where there is none; one transfer from the device for all."""
+    first = next((loss for loss in losses if loss is not None), None)
+    if first is None:
+        return torch.zeros(len(losses), dtype=torch.float64)
+    zero = first.new_zeros(())
+    held = [zero if loss is None else loss.detach() for loss in losses]
+    if len({loss.dtype for loss in held}) > 1:
+        held = [loss.double() for loss in held]
+    return torch.stack(held).double().cpu()
 
 
 def scaled(loss: Tensor, factor: float) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from kexue_pl.balancers.base import Balancer
 from kexue_pl.distributed import world_size
-from kexue_pl.gradients.fan_out import FanOut
+from kexue_pl.gradients.fan_out import FanOut, weighted_sum
 from kexue_pl.gradients.gram import gram_matrix
 from kexue_pl.gradients.losses import global_losses
 from kexue_pl.gradients.ranks import same_on_ranks, sum_ranks
@@ -136,12 +136,7 @@ class TaskGradients:
             live = live if bool(live.any()) else ~live
             return rule.combine(self.matrix[live.to(self.matrix.device)], self.losses), None
         weights = rule.weights(self.gram, self.losses)
-        values = weights.tolist() if bool(weights.isfinite().all()) else [1.0] * len(weights)
-        update = torch.zeros_like(self.matrix[0])
-        for row, value in zip(self.matrix, values):
-            if value != 0:
-                update.add_(row, alpha=value)
-        return update, weights
+        return weighted_sum(self.matrix, weights), weights
 
     @property
     def sound(self) -> Tensor:
@@ -172,7 +167,7 @@ def _whole(
     terms: Sequence[Tensor | None], shared: list[nn.Parameter], heads: list[list[nn.Parameter]]
 ) -> tuple[Tensor, list[list[Tensor]]]:
     """Every loss backward through heads and trunk."""
-    matrix = shared[0].new_zeros(len(terms), sum(p.numel() for p in shared))
+    matrix = shared[0].new_empty(len(terms), sum(p.numel() for p in shared))
     mine = []
     for t, term in enumerate(terms):
         found: Sequence[Tensor | None] = [None] * (len(shared) + len(heads[t]))
@@ -193,8 +188,10 @@ def _split(
     chunk: int,
 ) -> tuple[Tensor, list[list[Tensor]]]:
     """The heads once, then the trunk for every task."""
-    matrix = shared[0].new_zeros(len(terms), sum(p.numel() for p in shared))
     present = [t for t, term in enumerate(terms) if term is not None]
+    matrix = shared[0].new_empty(len(terms), sum(p.numel() for p in shared))
+    if len(present) < len(terms):
+        matrix.zero_()
     if not present:
         return matrix, [_dense([None] * len(group), group) for group in heads]
     flat = [p for group in heads for p in group]
@@ -241,8 +238,8 @@ def _trunk(
 def _fill(row: Tensor, found: Sequence[Tensor | None], shared: list[nn.Parameter]) -> None:
     start = 0
     for p, g in zip(shared, found):
-        if g is not None:
-            row[start : start + p.numel()] = g.reshape(-1)
+        part = row[start : start + p.numel()]
+        part.zero_() if g is None else part.copy_(g.reshape(-1))
         start += p.numel()
 
 
