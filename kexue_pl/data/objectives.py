@@ -56,6 +56,10 @@ class Objectives(DataModule):
         """The T losses at a point (D,)."""
         raise NotImplementedError
 
+    def front(self, count: int) -> list[Tensor]:
+        """About ``count`` points (D,) of the Pareto set."""
+        raise NotImplementedError
+
     def measure(self, point: Tensor) -> dict[str, float]:
         """What is known of a point, for the metrics of the test."""
         raise NotImplementedError

@@ -62,6 +62,17 @@ class Quadratics(Objectives):
         )
         return list(values)
 
+    def front(self, count: int) -> list[Tensor]:
+        """Mixtures of the centres: evenly spaced for two tasks, else drawn over the hull."""
+        if len(self.centres) == 2:
+            share = torch.linspace(0, 1, count, dtype=torch.float64)
+            mixtures = torch.stack([1 - share, share], 1)
+        else:
+            g = torch.Generator().manual_seed(0)
+            raw = torch.rand(count, len(self.centres), generator=g, dtype=torch.float64)
+            mixtures = raw.log() / raw.log().sum(1, keepdim=True)
+        return list(mixtures @ self.centres)
+
     def measure(self, point: Tensor) -> dict[str, float]:
         """Distance to the front in the H-norm, over its diameter; balance as hypervolume.
 

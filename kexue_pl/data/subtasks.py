@@ -18,9 +18,10 @@ class Subtask:
 
     Args:
         name: part of the metric names.
-        kind: ``classes`` (one of K), ``pair`` (do two texts match, 0 or 1), ``number`` (regression)
-            or ``value`` (the loss is a function of the parameters alone).
-        classes: K of a ``classes`` task.
+        kind: ``classes`` (one of K), ``pair`` (do two texts match, 0 or 1), ``number`` (regression),
+            ``tokens`` (one of K for each labelled token) or ``value`` (the loss is a function of the
+            parameters alone).
+        classes: K of a ``classes`` or ``tokens`` task.
         scale: what the loss is multiplied by.
         shift: what is added to it afterwards.
 
@@ -32,13 +33,13 @@ class Subtask:
     """
 
     name: str
-    kind: Literal["classes", "pair", "number", "value"]
+    kind: Literal["classes", "pair", "number", "tokens", "value"]
     classes: int = 0
     scale: float = 1.0
     shift: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.kind == "classes" and self.classes < 2:
+        if self.kind in ("classes", "tokens") and self.classes < 2:
             raise ValueError(f"task {self.name}: classes={self.classes}, expected at least 2")
         if not 0 < self.scale < float("inf"):
             raise ValueError(f"task {self.name}: scale={self.scale}, expected a positive number")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from kexue_pl.data.objectives import Objectives
@@ -44,6 +45,10 @@ class Toy(Objectives):
         """Both losses, the first one scaled."""
         first, second = toy_losses(point)
         return [first * self.scale if self.scale != 1 else first, second]
+
+    def front(self, count: int) -> list[Tensor]:
+        """Points from (-7, -8.3552) to (7, -8.3552)."""
+        return [torch.tensor([float(x), FRONT]) for x in torch.linspace(-7, 7, count)]
 
     def measure(self, point: Tensor) -> dict[str, float]:
         """The place and the height over the front."""

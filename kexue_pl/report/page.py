@@ -26,6 +26,14 @@ figure { display: inline-block; margin: .5rem 1rem .5rem 0; vertical-align: top;
 img { max-width: 100%; background: white; } figcaption { font-size: .85rem; opacity: .8; }
 """
 
+OVERVIEWS = {
+    "report.png": "metrics by run",
+    "pareto.png": "one task against another",
+    "landscape.png": "descents over the plane",
+    "front.png": "descents towards the Pareto front",
+    "front_distance.png": "distance to the Pareto front",
+}
+
 SCRIPT = """
 document.querySelectorAll("th").forEach(head => head.addEventListener("click", () => {
   const table = head.closest("table"), column = [...head.parentNode.children].indexOf(head);
@@ -70,9 +78,9 @@ def write_page(folder: Path, rows: list[list[Any]], head: list[str], shown: int 
         shown: so many plots at most are embedded for each run, and as many runs.
     """
     parts = [f"<h1>{html.escape(str(folder.name))}</h1>", _table(rows, head)]
-    overview = folder / "report.png"
-    if overview.is_file():
-        parts.append(_figure(overview, "metrics by run"))
+    for name, title in OVERVIEWS.items():
+        if (folder / name).is_file():
+            parts.append(_figure(folder / name, title))
     runs = sorted({path.parent for path in folder.rglob("summary.json")})
     for run in runs[:shown]:
         name = "." if run == folder else str(run.relative_to(folder))

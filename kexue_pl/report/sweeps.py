@@ -10,8 +10,10 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from kexue_pl.report.descents import sweep_descents
 from kexue_pl.report.figures import COLORS, new_figure, save
 from kexue_pl.report.page import write_page
+from kexue_pl.report.pareto import plot_pareto
 from kexue_pl.run.files import read_json, write_text
 from kexue_pl.run.launch import flatten
 
@@ -136,6 +138,8 @@ def report(folder: Path, shown: int = 8) -> list[dict[str, Any]]:
     write_text(folder / "report.md", "\n".join(lines) + "\n")
     _write_csv(folder / "report.csv", rows, columns)
     _plot(folder / "report.png", rows)
+    plot_pareto(folder / "pareto.png", rows)
+    sweep_descents(folder, runs, [_label(run, _varied(runs)) for run in runs])
     cells = [[_cell(row.get(column, "")) for column in columns] for row in rows]
     write_page(folder, cells, columns)
     return rows

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from kexue_pl.data.subtasks import Subtask, label_key
 
-__all__ = ["ClassHead", "Head", "NumberHead", "PairHead", "ValueHead", "make_head"]
+__all__ = ["ClassHead", "Head", "NumberHead", "PairHead", "TokenHead", "ValueHead", "make_head"]
 
 Scores = dict[str, tuple[float, float]]
 
@@ -23,20 +23,20 @@ class Head(nn.Module):
     """
 
     metrics: tuple[str, ...] = ("loss",)
+    tokens: bool = False  # reads the states of tokens, not one vector a text
 
     def __init__(self, subtask: Subtask) -> None:
         super().__init__()
         self.subtask = subtask
 
     def count(self, batch: dict[str, Tensor]) -> float:
-        """Number of labelled rows."""
-        return float(len(self.labelled(batch)))
+        """Number of labels."""
+        return float(self.labelled(batch).sum())
 
     def labelled(self, batch: dict[str, Tensor]) -> Tensor:
-        """(n,) rows of the batch that have a label."""
+        """Which rows of the batch (tokens of the rows) have a label."""
         labels = batch[label_key(self.subtask.name)]
-        there = ~labels.isnan() if labels.is_floating_point() else labels >= 0
-        return there.nonzero()[:, 0]
+        return ~labels.isnan() if labels.is_floating_point() else labels >= 0
 
     def outputs(self, features: Tensor) -> Tensor:
         """What the loss compares with the labels."""
@@ -52,15 +52,14 @@ class Head(nn.Module):
 
     def loss(self, features: Tensor, batch: dict[str, Tensor]) -> tuple[Tensor | None, float]:
         """Mean loss over the labelled rows (None where there are none) and their number."""
-        rows = self.labelled(batch)
-        if len(rows) == 0:
+        there = self.labelled(batch)
+        count = int(there.sum())
+        if count == 0:
             return None, 0.0
-        whole = len(rows) == len(features)
         labels = batch[label_key(self.subtask.name)]
-        outputs = self.outputs(features if whole else features[rows])
-        return self.finish(self.compare(outputs, labels if whole else labels[rows]).mean()), len(
-            rows
-        )
+        if count < len(features) or there.dim() > 1:
+            features, labels = features[there], labels[there]
+        return self.finish(self.compare(self.outputs(features), labels).mean()), float(count)
 
     def finish(self, loss: Tensor) -> Tensor:
         """Scale and shift, where the task has them."""
@@ -70,12 +69,12 @@ class Head(nn.Module):
 
     def scores(self, features: Tensor, batch: dict[str, Tensor]) -> Scores:
         """Sums over the labelled rows and their number, by metric; always with ``loss``."""
-        rows = self.labelled(batch)
-        labels = batch[label_key(self.subtask.name)][rows]
-        outputs = self.outputs(features[rows])
-        total = self.compare(outputs, labels).sum() if len(rows) else features.new_zeros(())
-        loss = float(total) * self.subtask.scale + self.subtask.shift * len(rows)
-        return {"loss": (loss, len(rows))} | self.score(outputs, labels)
+        there = self.labelled(batch)
+        labels = batch[label_key(self.subtask.name)][there]
+        outputs = self.outputs(features[there])
+        total = self.compare(outputs, labels).sum() if len(labels) else features.new_zeros(())
+        loss = float(total) * self.subtask.scale + self.subtask.shift * len(labels)
+        return {"loss": (loss, len(labels))} | self.score(outputs, labels)
 
 
 class ClassHead(Head):
@@ -112,6 +111,17 @@ class PairHead(ClassHead):
         """(n, 2) logits of (n, 2, H) features."""
         u, v = features[:, 0], features[:, 1]
         out: Tensor = self.linear(torch.cat([u, v, (u - v).abs(), u * v], -1))
+        return out
+
+
+class TokenHead(ClassHead):
+    """One of K classes for each labelled token, by cross-entropy: masked language modelling."""
+
+    tokens = True
+
+    def outputs(self, features: Tensor) -> Tensor:
+        """(n, K) logits of (n, H) features."""
+        out: Tensor = self.linear(features)
         return out
 
 
@@ -163,7 +173,7 @@ class ValueHead(Head):
         return {"loss": (float(self.finish(self.function(features))), 1.0)}
 
 
-HEADS = {"classes": ClassHead, "pair": PairHead, "number": NumberHead}
+HEADS = {"classes": ClassHead, "pair": PairHead, "number": NumberHead, "tokens": TokenHead}
 
 
 def make_head(subtask: Subtask, hidden: int) -> Head:

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from kexue_pl.balancers import Balancer, Equal
+from kexue_pl.data.objectives import Objectives
 from kexue_pl.distributed import all_reduce_sum, world_size
 from kexue_pl.gradients import (
     FanOut,
@@ -24,14 +25,17 @@ from kexue_pl.gradients import (
     window_backward,
 )
 from kexue_pl.tasks.balance import Balance, plot_balance, rows_of
+from kexue_pl.tasks.descent import DescentRecord
 from kexue_pl.tasks.heads import Head
 from kexue_pl.tasks.manual import ManualTask
 from kexue_pl.tasks.multitask_parts import (
+    choose_level,
     choose_main,
     main_index,
     make_parts,
     start_prior,
 )
+from kexue_pl.tasks.scores import TaskScores
 
 __all__ = ["MultitaskTask"]
 
@@ -56,7 +60,7 @@ class MultitaskTask(ManualTask):
         model: specification of a text encoder; None for features and objectives.
         attention: scaling of the attention, None for the usual one.
         level: ``encoding``, ``parameters``, or ``auto``: the encoding, except for rules that need the
-            full matrix of gradients.
+            full matrix of gradients, and where tasks bring their own batches.
         heads: what task-specific parameters get: ``weighted``, ``own`` or ``auto`` (as the rule says).
         main_task: name of the main task, for rules that have one; its score is then the monitored one.
         sharing: ``hard``, ``mmoe``, ``cgc`` or ``cross_stitch``.
@@ -93,14 +97,9 @@ class MultitaskTask(ManualTask):
         log_every: int = 10,
     ) -> None:
         super().__init__(optimizer=optimizer, scheduler=scheduler)
-        if level not in ("auto", "encoding", "parameters"):
-            raise ValueError(f"task.level={level!r}: expected auto, encoding or parameters")
         if heads not in ("auto", "own", "weighted"):
             raise ValueError(f"task.heads={heads!r}: expected auto, own or weighted")
-        if level == "auto":
-            level = "parameters" if balancer.needs_matrix else "encoding"
-        if balancer.needs_matrix and level != "parameters":
-            raise ValueError(f"balancer: {balancer.name} needs task.level=parameters")
+        level = choose_level(balancer, level, disjoint=bool(getattr(data, "disjoint", False)))
         self.data, self.balancer, self.level = data, balancer, level
         self.names = [task.name for task in data.subtasks]
         self.main = main_index(main_task, self.names)
@@ -115,19 +114,26 @@ class MultitaskTask(ManualTask):
         self.history: list[tuple[int, Balance]] = []
         self._step: Balance | None = None
         self._before: dict[str, Tensor] = {}
-        self._sums: dict[tuple[int, str], list[float]] = {}
+        self._scores = TaskScores(self.names, self.parts)
+        self.descent = DescentRecord(data) if isinstance(data, Objectives) else None
 
     def encode(self, batch: Batch) -> Tensor:
         """What all tasks share of a batch."""
         out: Tensor = self.sharing(self.trunk(batch))
         return out
 
+    def features(self, t: int, shared: Tensor, batch: Batch) -> Tensor:
+        """What the head of task t reads of (a view of) the shared encoding."""
+        out = self.sharing.task(t, shared)
+        pool = getattr(self.trunk, "pool", None)
+        return out if pool is None or self.parts[t].tokens else pool(out, batch)
+
     def task_losses(
         self, views: Sequence[Tensor], batch: Batch
     ) -> tuple[list[Tensor | None], list[float]]:
         """Local mean losses of all tasks (None without labels) and numbers of labels."""
         found = [
-            head.loss(self.sharing.task(t, view), batch)
+            head.loss(self.features(t, view, batch), batch)
             for t, (head, view) in enumerate(zip(self.parts, views))
         ]
         return [loss for loss, _ in found], [count for _, count in found]
@@ -228,11 +234,13 @@ class MultitaskTask(ManualTask):
         gram = fan.gram.cpu()
         sound = fan.losses.isfinite() & gram.diagonal().isfinite()
         if self.head_rule == "weighted" and bool(fan.weights.isfinite().all()):
-            for t, weight in enumerate(fan.weights.tolist()):
-                for p in self.own_parameters(t):
-                    if p.grad is not None and bool(sound[t]):
-                        p.grad.mul_(weight)
-        self._finish(fan.losses, fan.weights, gram, self._counts(batches).sum(0), sound)
+            for t, (weight, live) in enumerate(zip(fan.weights.tolist(), sound.tolist())):
+                grads = [p.grad for p in self.own_parameters(t) if p.grad is not None]
+                if live and grads:
+                    torch._foreach_mul_(grads, weight)
+        reduced = fan.global_losses
+        counts = self._counts(batches).sum(0) if reduced is None else reduced.counts
+        self._finish(fan.losses, fan.weights, gram, counts, sound)
 
     def _by_parameters(self, batches: list[Batch]) -> None:
         """Balance the exact gradients of the shared parameters."""
@@ -284,8 +292,9 @@ class MultitaskTask(ManualTask):
         sound: Tensor,
     ) -> None:
         """Take the gradients of absent and broken tasks' heads away; count and remember."""
-        for t in range(len(self.names)):
-            if not bool(sound[t]) and bool(sound.any()):
+        there = sound.tolist()
+        for t, live in enumerate(there):
+            if not live and any(there):
                 self.quarantined[t] += int(counts[t] > 0)
                 for p in self.own_parameters(t):
                     p.grad = None
@@ -307,6 +316,9 @@ class MultitaskTask(ManualTask):
         if self.global_step % self.log_every:
             return
         values = step.metrics(self.names)
+        if self.descent is not None:
+            known = self.descent.add(self.global_step, self.trunk.x)  # type: ignore[arg-type]
+            values |= {f"train/{key}": value for key, value in known.items()}
         for name, count in zip(self.names, self.quarantined):
             if count:
                 values[f"train/quarantined/{name}"] = float(count)
@@ -316,25 +328,11 @@ class MultitaskTask(ManualTask):
     def _evaluate(self, batch: Batch) -> None:
         shared = self.encode(batch)
         for t, head in enumerate(self.parts):
-            for key, (total, count) in head.scores(self.sharing.task(t, shared), batch).items():
-                entry = self._sums.setdefault((t, key), [0.0, 0.0])
-                entry[0] += total
-                entry[1] += count
+            self._scores.add(t, head.scores(self.features(t, shared, batch), batch))
 
     def _log_scores(self, stage: str) -> None:
-        """Means over all ranks' rows of every metric of every task."""
-        keys = [(t, key) for t, head in enumerate(self.parts) for key in head.metrics]
-        local = torch.tensor([self._sums.get(key, [0.0, 0.0]) for key in keys])
-        self._sums = {}
-        sums = all_reduce_sum(local.to(self.device)).cpu().double()
-        means = {key: float(total / count) for key, (total, count) in zip(keys, sums) if count > 0}
-        for (t, key), value in means.items():
-            name = self.names[t]
-            self.log(f"{stage}/loss/{name}" if key == "loss" else f"{stage}/{name}/{key}", value)
-        chosen = range(len(self.names)) if self.main is None else [self.main]
-        scores = [means.get((t, "accuracy"), -means.get((t, "loss"), 0.0)) for t in chosen]
-        self.log(f"{stage}/score", sum(scores) / len(scores), prog_bar=True)
-        self.log(f"{stage}/loss", sum(v for (_, key), v in means.items() if key == "loss"))
+        for name, value in self._scores.reduce(self.device, self.main).items():
+            self.log(f"{stage}/{name}", value, prog_bar=name == "score")
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collect the scores of a batch."""
@@ -351,7 +349,7 @@ class MultitaskTask(ManualTask):
     def on_test_epoch_end(self) -> None:
         """Log the test metrics, and what is known of the point of an objective."""
         self._log_scores("test")
-        if hasattr(self.data, "measure"):
+        if self.descent is not None:
             for key, value in self.data.measure(self.trunk.x).items():
                 self.log(f"test/{key}", value)
 
@@ -372,8 +370,12 @@ class MultitaskTask(ManualTask):
 
     def tables(self) -> dict[str, list[dict[str, Any]]]:
         """Losses, weights, norms and cosines of the recorded steps."""
-        return {"balance": rows_of(self.history, self.names)} if self.history else {}
+        if not self.history:
+            return {}
+        descent = {} if self.descent is None else {"descent": self.descent.rows}
+        return {"balance": rows_of(self.history, self.names)} | descent
 
     def plots(self, folder: Path) -> list[Path]:
-        """Losses and weights over the steps, mean cosines."""
-        return plot_balance(self.history, self.names, folder)
+        """Losses and weights over the steps, mean cosines; where a descent went."""
+        written = plot_balance(self.history, self.names, folder)
+        return written + ([] if self.descent is None else self.descent.plots(folder))

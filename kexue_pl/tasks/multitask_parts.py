@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,9 @@ from kexue_pl.tasks.heads import ValueHead, make_head
 from kexue_pl.tasks.sharing import Hard, make_sharing
 from kexue_pl.tasks.trunks import FeatureTrunk, TextTrunk
 
-__all__ = ["choose_main", "main_index", "make_parts", "start_prior"]
+Level = Literal["encoding", "parameters"]
+
+__all__ = ["choose_level", "choose_main", "main_index", "make_parts", "start_prior"]
 
 
 def make_parts(
@@ -35,7 +38,8 @@ def make_parts(
     if model is not None:
         encoder = model.build(data.tokenizer, attention=attention)
         data.special_tokens = encoder.special_tokens
-        trunk: FeatureTrunk | TextTrunk = TextTrunk(encoder, model.pooling)
+        tokens = any(task.kind == "tokens" for task in subtasks)
+        trunk: FeatureTrunk | TextTrunk = TextTrunk(encoder, model.pooling, tokens=tokens)
     elif hasattr(data, "features"):
         trunk = FeatureTrunk(data.features, list(widths))
     else:
@@ -66,6 +70,33 @@ def main_index(main_task: str | None, names: list[str]) -> int | None:
     return names.index(main_task)
 
 
+def choose_level(rule: Balancer, level: str, *, disjoint: bool) -> Level:
+    """Where the gradients are taken.
+
+    Raises:
+        ValueError: an unknown level, or one that the rule cannot work at.
+
+    >>> from kexue_pl.balancers import MGDA
+    >>> choose_level(MGDA(), "auto", disjoint=False), choose_level(MGDA(), "auto", disjoint=True)
+    ('encoding', 'parameters')
+    """
+    if level not in ("auto", "encoding", "parameters"):
+        raise ValueError(f"task.level={level!r}: expected auto, encoding or parameters")
+    if level == "parameters" or (level == "auto" and rule.needs_matrix):
+        return "parameters"
+    if rule.needs_matrix:
+        raise ValueError(f"balancer: {rule.name} needs task.level=parameters")
+    if disjoint and rule.needs_gram:
+        if level == "auto":
+            return "parameters"
+        warnings.warn(
+            "task.level=encoding sees no conflict between tasks that bring their own batches (their "
+            "Gram is diagonal); use task.level=parameters, or data.sampling=shared",
+            stacklevel=2,
+        )
+    return "encoding"
+
+
 def choose_main(rule: Balancer, main: int | None, name: str | None) -> None:
     """Tell the rule (or the one that it wraps) which task is the main one, where it has one."""
     inner: Any = getattr(rule, "rule", rule)
@@ -92,8 +123,10 @@ def prior_loss(task: Subtask, rows: Any) -> float:
     6.931
     """
     key = label_key(task.name)
-    if task.kind == "value":
-        raise ValueError("balancer=prior needs labels, which an objective without data has not")
+    if task.kind in ("value", "tokens"):
+        raise ValueError(
+            f"balancer=prior: task {task.name} has no labels before training; use balancer=initial"
+        )
     labels = torch.tensor([row[key] for row in rows])
     if task.kind == "number":
         value = variance(labels[~labels.isnan()])

@@ -47,18 +47,30 @@ class TextTrunk(nn.Module):
     Args:
         encoder: as a model specification builds it.
         pooling: a name of ``kexue_pl.models.pooling``.
+        tokens: share the states of all tokens, which heads of token tasks read; the others pool them.
     """
 
-    def __init__(self, encoder: Any, pooling: str) -> None:
+    def __init__(self, encoder: Any, pooling: str, *, tokens: bool = False) -> None:
         super().__init__()
-        self.encoder, self.pooling = encoder, pooling
+        self.encoder, self.pooling, self.tokens = encoder, pooling, tokens
         self.hidden_size = int(encoder.hidden_size)
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        """(B, S, H)."""
+        """(B, S, H); (B, S, L, H) with ``tokens``."""
+        ids = batch["input_ids"]
+        states = self.encoder(ids.flatten(0, 1), batch["attention_mask"].flatten(0, 1))
+        if self.tokens:
+            whole: Tensor = states.view(*ids.shape[:2], *states.shape[1:])
+            return whole
+        return self._pooled(states, batch)
+
+    def pool(self, shared: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """(B, S, H) of what ``forward`` gave."""
+        return self._pooled(shared.flatten(0, 1), batch) if self.tokens else shared
+
+    def _pooled(self, states: Tensor, batch: dict[str, Tensor]) -> Tensor:
         from kexue_pl.models.pooling import pool
 
         ids, mask = batch["input_ids"].flatten(0, 1), batch["attention_mask"].flatten(0, 1)
-        states = self.encoder(ids, mask)
         out: Tensor = pool(states, self.encoder.token_weights(ids, mask), self.pooling)
         return out.view(*batch["input_ids"].shape[:2], -1)

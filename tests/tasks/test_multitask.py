@@ -76,7 +76,7 @@ def test_a_dead_task_leaves_the_others_exactly_alone(
         return torch.cat([p.detach().flatten() for p in kept]), model
 
     (want, _), (got, model) = run(False), run(True)
-    torch.testing.assert_close(got, want, atol=1e-7, rtol=1e-6)
+    assert torch.equal(got, want)
     assert model.quarantined == ([0, 5] if how == "nan" else [0, 0])
 
 
@@ -161,6 +161,54 @@ def test_scores_are_means_over_all_rows_and_named_by_contract() -> None:
     assert {"test/score", "test/loss", "test/loss/bottom_right"} <= set(metrics)
 
 
+SOURCES = ("round_robin", "proportional", "temperature", "joint")
+
+
+def world(sampling: str) -> Any:
+    """Four text tasks with few rows and a tokenizer of their own."""
+    from kexue_pl.data.multitask_world import MultitaskWorld
+    from kexue_pl.models.static import Static
+
+    rows = None if sampling == "shared" else [64, 32, 32, 48]
+    data = MultitaskWorld(
+        train_rows=128, valid_rows=20, test_rows=20, batch_size=16, sampling=sampling, source_rows=rows
+    )  # fmt: skip
+    data.setup("fit")
+    spec = Static(hidden_size=8)
+    data.tokenizer = spec.train_tokenizer(data.texts())
+    return data, spec
+
+
+def _separate(rank: int, world_size: int) -> dict[str, tuple[Tensor, list[Any]]]:
+    torch.set_num_threads(1)
+    out = {}
+    for sampling in ("shared", *SOURCES):
+        data, spec = world(sampling)
+        model = task(data, b.InverseGradNorm(), model=spec, log_every=1)
+        after = fit(model, 8, accumulate_grad_batches=2 if sampling == "round_robin" else 1)
+        out[f"{model.level} {sampling}"] = after, [step.losses for _, step in model.history]
+    return out
+
+
+@pytest.mark.slow
+def test_tasks_with_batches_of_their_own_train_the_same_on_two_ranks_as_on_one() -> None:
+    two, one = run_ranks(_separate, 2), _separate(0, 1)
+    assert set(one) == {"encoding shared", *(f"parameters {name}" for name in SOURCES)}
+    for key, (want, losses) in one.items():
+        assert torch.equal(two[0][key][0], two[1][key][0])
+        torch.testing.assert_close(two[0][key][0], want, atol=1e-6, rtol=1e-5)
+        present = torch.stack(losses).isfinite().sum(1).tolist()
+        number = {"encoding shared": 4, "parameters joint": 4, "parameters round_robin": 2}
+        assert present == [number.get(key, 1)] * 8
+
+
+def test_the_encoding_is_warned_of_where_batches_are_separate() -> None:
+    data, spec = world("joint")
+    with pytest.warns(UserWarning, match=r"task\.level=parameters"):
+        task(data, b.MGDA(), model=spec, level="encoding")
+    assert task(data, b.Equal(), model=spec).level == "encoding"
+
+
 def test_prior_reads_the_training_labels() -> None:
     data = digits(train_rows=2000, scales=[1.0, 10.0])
     model = task(data, b.Prior())
@@ -180,7 +228,10 @@ def test_objectives_reach_their_front() -> None:
     assert found["front_distance"] < 0.05 and found["balance"] > 0.3
     toy = Toy()
     toy.setup("fit")
-    assert fit(task(toy, b.MGDA()), 3).shape == (2,)
+    small = task(toy, b.MGDA(), log_every=1)
+    assert fit(small, 3).shape == (2,)
+    assert [row["step"] for row in small.tables()["descent"]] == [1, 2, 3]
+    assert float(small.trainer.callback_metrics["train/front_distance"]) > 1
     with pytest.raises(ValueError, match=r"task\.sharing=mmoe"):
         task(toy, b.MGDA(), sharing="mmoe")
 
