@@ -53,7 +53,7 @@ class EGStepSize(StepSize, L.Callback):
         gain_on: str = "auto",
         scale_rule: str = "cosine",
         gain_rule: str = "sign",
-        beta: float = 0.9,
+        beta: float | str = "auto",
         scale_bounds: Sequence[float] = (1e-4, 1e4),
         gain_bounds: Sequence[float] = (1e-2, 1e2),
         decouple_weight_decay: bool = True,

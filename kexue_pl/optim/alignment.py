@@ -95,7 +95,7 @@ def measure(pairs: Sequence[tuple[Tensor, Tensor]], *, fused: bool = False) -> l
         return []
     local_pairs = [(local(g), local(d)) for g, d in pairs]
     if fused and fits(*(t for pair in local_pairs for t in pair)):
-        table = torch.tensor([fused_sums(g, d) for g, d in local_pairs], dtype=torch.float64)
+        table = torch.tensor(fused_sums(local_pairs), dtype=torch.float64)
     else:
         table = _table(local_pairs)
     _reduce_shards(table, [g for g, _ in pairs])

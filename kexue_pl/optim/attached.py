@@ -52,7 +52,9 @@ class AttachedStepSize:
         place = gain_place(optimizer) if settings.gain_on == "auto" else settings.gain_on
         gain_on = place if settings.gain == "coordinate" else None
         by_lr = settings.scale in ("global", "group") and linear_in_lr(optimizer)
-        self._learner = MetaLearner(settings, optimizer, gain_on_gradient=gain_on == "gradient")
+        self._learner = MetaLearner(
+            settings, optimizer, gain_on_gradient=gain_on == "gradient", horizon=horizon
+        )
         self._scaler = StepScaler(
             optimizer,
             scale_by_lr=by_lr,
@@ -129,7 +131,8 @@ class AttachedStepSize:
             raise TypeError("eg_step_size: sparse gradients are refused; use sparse=False")
         self._read_grad_scaler()
         if not self._skip:
-            rates = self.settings.rates(groups[0].get("eg_step", 0), self.horizon)
+            step, momentum = groups[0].get("eg_step", 0), self._learner.momentum
+            rates = self.settings.rates(step, self.horizon, momentum=momentum)
             self._learner.learn(self._touched, rates=rates, unscale=self._unscale)
         self._scaler.before(self._touched)
 

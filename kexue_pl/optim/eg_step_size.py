@@ -23,6 +23,8 @@ _CHOICES = {
 # A scale may travel ln(100) thirty times over at full agreement, because the cosine of a noisy
 # gradient with its average is small; a gain's sign rule always moves at full rate, so once.
 SCALE_REACH, SCALE_MOST = 138.0, 0.2
+# Without momentum the average is longer and warns later of a scale that grows too large.
+SCALE_MOST_BARE = 0.1
 GAIN_REACH, GAIN_MOST = 4.6, 0.05
 
 
@@ -45,9 +47,9 @@ class EGStepSize:
     Args:
         scale: one scale for the optimizer ("global"), per parameter group, per tensor, or "none".
         gain: one gain per coordinate, or "none".
-        scale_lr: gamma_s >= 0, or "auto": min(138 / T, 0.2), falling over the last third of T
-            steps.
-        gain_lr: gamma_p >= 0, or "auto": min(4.6 / T, 0.05), falling likewise.
+        scale_lr: gamma_s >= 0, or "auto": min(138 / T, 0.2) (1 - t / T)^3 at step t of T; for
+            an optimizer without momentum 0.1 in place of 0.2.
+        gain_lr: gamma_p >= 0, or "auto": min(4.6 / T, 0.05) (1 - t / T)^3.
         horizon: T, optimizer steps of the run, for "auto".
         signal: "average" as above, or "update": the last step itself, one tensor more memory.
         gain_on: "gradient" (inside the momentum, as in the paper), "update", or "auto": update for
@@ -55,7 +57,8 @@ class EGStepSize:
         scale_rule: "cosine", "sign" of the inner product, or "raw": lr <g, average> or -<g,
             update>.
         gain_rule: "sign", "cosine" (n g_i d_i / |g||d|) or "raw" (g_i d_i).
-        beta: of the own average, in [0, 1); 0 is the previous gradient.
+        beta: of the own average, in [0, 1); 0 is the previous gradient; "auto" is 0.9, but an
+            average over T / 10 steps, 10 to 100, for an optimizer without momentum.
         scale_bounds: of s, positive.
         gain_bounds: of p, positive.
         decouple_weight_decay: keep decoupled decay (AdamW) out of the gains.
@@ -92,7 +95,7 @@ class EGStepSize:
         gain_on: str = "auto",
         scale_rule: str = "cosine",
         gain_rule: str = "sign",
-        beta: float = 0.9,
+        beta: float | str = "auto",
         scale_bounds: Sequence[float] = (1e-4, 1e4),
         gain_bounds: Sequence[float] = (1e-2, 1e2),
         decouple_weight_decay: bool = True,
@@ -109,9 +112,10 @@ class EGStepSize:
                 )
         self.scale_lr = _rate("scale_lr", scale_lr)
         self.gain_lr = _rate("gain_lr", gain_lr)
-        if not 0 <= beta < 1:
+        if beta != "auto" and (isinstance(beta, str) or not 0 <= beta < 1):
             raise ValueError(
-                f"eg_step_size: beta={beta} is refused, a number in [0, 1) is expected"
+                f"eg_step_size: beta={beta!r} is refused, a number in [0, 1) or 'auto' is "
+                "expected; set callbacks.eg_step_size.beta=auto"
             )
         self.beta, self.horizon = beta, horizon
         self.log_scale_bounds = _log_bounds("scale_bounds", scale_bounds)
@@ -137,17 +141,25 @@ class EGStepSize:
         attached.start()
         return attached
 
-    def rates(self, step: int, horizon: int | None) -> tuple[float, float]:
+    def rates(
+        self, step: int, horizon: int | None, *, momentum: bool = True
+    ) -> tuple[float, float]:
         """(gamma_s, gamma_p) at a step; 0 for a part that is "none".
+
+        Args:
+            step: updates done.
+            horizon: T, where known.
+            momentum: whether the optimizer has any; without, "auto" is at most half as large.
 
         Example:
             >>> EGStepSize(gain="coordinate").rates(0, 1000)
             (0.138, 0.0046)
         """
         scale = gain = 0.0
+        most = SCALE_MOST if momentum else SCALE_MOST_BARE
         if self.scale != "none":
             scale = meta_rate(
-                self.scale_lr, step=step, horizon=horizon, reach=SCALE_REACH, most=SCALE_MOST
+                self.scale_lr, step=step, horizon=horizon, reach=SCALE_REACH, most=most
             )
         if self.gain != "none":
             gain = meta_rate(

@@ -81,6 +81,18 @@ def decoupled_decay(optimizer: Optimizer, group: dict[str, Any]) -> float:
     return float(group.get("weight_decay", 0.0)) if flag else 0.0
 
 
+def has_momentum(optimizer: Optimizer) -> bool:
+    """Whether a gradient's share of the step is spread over later steps, in every group.
+
+    Example:
+        >>> import torch
+        >>> weight = [torch.nn.Parameter(torch.ones(1))]
+        >>> has_momentum(torch.optim.Adam(weight)), has_momentum(torch.optim.SGD(weight))
+        (True, False)
+    """
+    return all("betas" in g or g.get("momentum", 0) > 0 for g in optimizer.param_groups)
+
+
 def average_gradient(state: dict[str, Any]) -> Any:
     """The averaged gradient (or update) an optimizer keeps in the state of a parameter, or None.
 

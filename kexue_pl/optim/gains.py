@@ -121,9 +121,8 @@ def finish_step(
     """
     factor = math.expm1(log_scale)
     if fused and log_gain is not None and fits(parameter, delta, log_gain):
-        undo = decay * factor
-        numbers = {"log_scale": log_scale, "decay": decay, "undo": undo}
-        fused_finish(parameter, delta, log_gain, **numbers, write=keep_delta)
+        rows, numbers = [(parameter, delta, log_gain)], [(log_scale, decay)]
+        fused_finish(rows, numbers, write=keep_delta)
         return
     for block in blocks(parameter, delta, *([] if log_gain is None else [log_gain])):
         p, d = block[0], block[1]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -28,11 +29,14 @@ _FAST = {"reassoc", "contract", "nsz", "arcp"}
 
 
 class Kernels(NamedTuple):
-    """The compiled loops over flat float32 arrays; each has the equations of its torch passes."""
+    """The compiled loops over all tensors of a step at once, which costs one call from Python.
 
-    sums: Callable[..., tuple[float, float, float]]
+    Each takes the addresses of its tensors (rows x operands), their sizes and a table of numbers.
+    """
+
+    sums: Callable[..., None]
     move: Callable[..., None]
-    learn: Callable[..., tuple[float, float, float]]
+    learn: Callable[..., None]
     finish: Callable[..., None]
 
 
@@ -75,30 +79,69 @@ def _finish(p: Any, delta: Any, k: Any, log_scale: Any, kept: Any, undo: Any, wr
 
 @lru_cache(maxsize=1)
 def kernels() -> Kernels:
-    """Compile on the first call (about a second).
+    """Compile on the first call (a second or two).
 
     Raises:
         ModuleNotFoundError: if numba is not installed, naming the remedy.
     """
     try:
-        from numba import njit  # type: ignore[import-not-found,import-untyped,unused-ignore]
+        from numba import carray, njit  # type: ignore
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             "eg_step_size: fused=True needs numba: pip install 'kexue_pl[fast]', or set "
             "callbacks.eg_step_size.fused=false"
         ) from error
-    compiled = njit(fastmath=_FAST)
-    sums, move = compiled(_sums), compiled(_move)
+    compiled, at = njit(fastmath=_FAST), _pointer()
+    sums, move, finish = compiled(_sums), compiled(_move), compiled(_finish)
 
-    @compiled
-    def learn(k: Any, g: Any, d: Any, rate: Any, low: Any, high: Any) -> tuple[float, float, float]:
-        # Two passes, the second from the cache: a NaN anywhere must leave all gains alone.
-        dot, gg, dd = sums(g, d)
-        if np.isfinite(dot) and np.isfinite(gg) and np.isfinite(dd):
-            move(k, g, d, rate, low, high)
-        return dot, gg, dd
+    @njit
+    def flat(address: Any, size: Any) -> Any:
+        return carray(at(address), size, np.float32)
 
-    return Kernels(sums, move, learn, compiled(_finish))
+    @njit
+    def all_sums(where: Any, sizes: Any, found: Any) -> None:
+        for j in range(sizes.size):
+            n = sizes[j]
+            found[j] = sums(flat(where[j, 0], n), flat(where[j, 1], n))
+
+    @njit
+    def all_moves(where: Any, sizes: Any, numbers: Any) -> None:
+        for j in range(sizes.size):
+            n, (rate, low, high) = sizes[j], numbers[j]
+            move(flat(where[j, 0], n), flat(where[j, 1], n), flat(where[j, 2], n), rate, low, high)
+
+    @njit
+    def all_learn(where: Any, sizes: Any, numbers: Any, found: Any) -> None:
+        # Two passes a tensor, the second from the cache: a NaN anywhere must leave its gains alone.
+        for j in range(sizes.size):
+            row = slice(j, j + 1)
+            all_sums(where[row, 1:], sizes[row], found[row])
+            if np.isfinite(found[j].sum()):
+                all_moves(where[row], sizes[row], numbers[row])
+
+    @njit
+    def all_finish(where: Any, sizes: Any, numbers: Any, write: bool) -> None:
+        for j in range(sizes.size):
+            n, (log_scale, kept, undo) = sizes[j], numbers[j]
+            p, delta, k = flat(where[j, 0], n), flat(where[j, 1], n), flat(where[j, 2], n)
+            finish(p, delta, k, log_scale, kept, undo, write)
+
+    return Kernels(all_sums, all_moves, all_learn, all_finish)
+
+
+def _pointer() -> Any:
+    """An address as a pointer, for compiled code."""
+    from numba.core import cgutils, types  # type: ignore[import-not-found,import-untyped,unused-ignore]
+    from numba.extending import intrinsic  # type: ignore[import-not-found,import-untyped,unused-ignore]
+
+    @intrinsic
+    def pointer(typing: Any, address: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.inttoptr(arguments[0], cgutils.voidptr_t)
+
+        return types.voidptr(address), generate
+
+    return pointer
 
 
 def fits(*tensors: Tensor) -> bool:
@@ -116,46 +159,61 @@ def fits(*tensors: Tensor) -> bool:
     return True
 
 
-def fused_sums(gradient: Tensor, direction: Tensor) -> tuple[float, float, float]:
-    """``<g, d>``, ``|g|^2`` and ``|d|^2`` in one pass; tensors that ``fits``."""
-    return kernels().sums(_flat(gradient), _flat(direction))
+def fused_sums(pairs: Sequence[tuple[Tensor, Tensor]]) -> list[list[float]]:
+    """``<g, d>``, ``|g|^2`` and ``|d|^2`` of each pair in one pass; tensors that ``fits``."""
+    found = np.empty((len(pairs), 3))
+    kernels().sums(*_places(pairs), found)
+    sums: list[list[float]] = found.tolist()
+    return sums
 
 
 def fused_move(
     log_gain: Tensor, gradient: Tensor, direction: Tensor, *, rate: float, low: float, high: float
 ) -> None:
     """``move_log_gain`` by the sign rule, in one pass; tensors that ``fits``."""
-    numbers = (np.float32(v) for v in (rate, low, high))
-    kernels().move(_flat(log_gain), _flat(gradient), _flat(direction), *numbers)
+    numbers = np.array([(rate, low, high)], dtype=np.float32)
+    kernels().move(*_places([(log_gain, gradient, direction)]), numbers)
 
 
 def fused_learn(
-    log_gain: Tensor, gradient: Tensor, direction: Tensor, *, rate: float, low: float, high: float
-) -> tuple[float, float, float]:
-    """The sums of ``fused_sums``, then ``fused_move`` if they are finite."""
-    numbers = (np.float32(v) for v in (rate, low, high))
-    return kernels().learn(_flat(log_gain), _flat(gradient), _flat(direction), *numbers)
+    rows: Sequence[tuple[Tensor, Tensor, Tensor]],
+    *,
+    rates: Sequence[float],
+    low: float,
+    high: float,
+) -> list[list[float]]:
+    """The sums of ``fused_sums``, and ``fused_move`` where they are finite.
+
+    Args:
+        rows: (log_gain, gradient, direction) of each tensor, that ``fits``.
+        rates: of each tensor.
+        low, high: bounds of the logarithm.
+    """
+    found = np.empty((len(rows), 3))
+    numbers = np.array([(rate, low, high) for rate in rates], dtype=np.float32)
+    kernels().learn(*_places(rows), numbers, found)
+    sums: list[list[float]] = found.tolist()
+    return sums
 
 
 def fused_finish(
-    parameter: Tensor,
-    delta: Tensor,
-    log_gain: Tensor,
+    rows: Sequence[tuple[Tensor, Tensor, Tensor]],
+    numbers: Sequence[tuple[float, float]],
     *,
-    log_scale: float,
-    decay: float,
-    undo: float,
     write: bool,
 ) -> None:
     """``finish_step`` with gains, in one pass; tensors that ``fits``.
 
     Args:
-        undo: what minus the old parameter is multiplied with and added: decay * (s - 1).
+        rows: (parameter, delta, log_gain) of each tensor.
+        numbers: (log_scale, decay) of each tensor.
         write: leave d in ``delta``; otherwise ``delta`` is not touched.
     """
-    numbers = (np.float32(v) for v in (log_scale, 1 - decay, undo))
-    kernels().finish(_flat(parameter), _flat(delta), _flat(log_gain), *numbers, write)
+    table = [(log, 1 - decay, decay * math.expm1(log)) for log, decay in numbers]
+    kernels().finish(*_places(rows), np.array(table, dtype=np.float32), write)
 
 
-def _flat(tensor: Tensor) -> Any:
-    return tensor.detach().numpy().reshape(-1)
+def _places(rows: Sequence[Sequence[Tensor]]) -> tuple[Any, Any]:
+    where = [[tensor.data_ptr() for tensor in row] for row in rows]
+    sizes = [row[0].numel() for row in rows]
+    return np.array(where, dtype=np.int64), np.array(sizes, dtype=np.int64)

@@ -9,13 +9,15 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from kexue_pl.optim.alignment import Sums, local, measure, total
-from kexue_pl.optim.families import average_gradient
+from kexue_pl.optim.families import average_gradient, has_momentum
 from kexue_pl.optim.gains import MAX_EXPONENT, move_log_gain
 from kexue_pl.optim.kernels import fits, fused_learn
 
 if TYPE_CHECKING:
     from kexue_pl.optim.eg_step_size import EGStepSize
 
+# Steps that the own mean lasts for beta="auto": beside momentum, and the range without it.
+WITH_MOMENTUM, LEAST, MOST = 10.0, 10.0, 100.0
 Group = dict[str, Any]
 Touched = list[tuple[Group, Tensor]]
 
@@ -40,9 +42,11 @@ class MetaLearner:
         settings: rules, rates and bounds.
         optimizer: whose state holds everything.
         gain_on_gradient: gains compare raw gradients, because the optimizer's momentum holds gains.
+        horizon: T, steps of the run, where known.
 
     Attributes:
         cosine: of the last gradient with the averaged direction over all parameters.
+        momentum: whether the optimizer has any.
 
     Example:
         >>> from kexue_pl.optim import EGStepSize
@@ -56,10 +60,16 @@ class MetaLearner:
     """
 
     def __init__(
-        self, settings: EGStepSize, optimizer: Optimizer, *, gain_on_gradient: bool
+        self,
+        settings: EGStepSize,
+        optimizer: Optimizer,
+        *,
+        gain_on_gradient: bool,
+        horizon: int | None = None,
     ) -> None:
-        self.settings, self.optimizer = settings, optimizer
+        self.settings, self.optimizer, self.horizon = settings, optimizer, horizon
         self.gain_on_gradient = gain_on_gradient
+        self.momentum = has_momentum(optimizer)
         self.cosine = 0.0
         self._sound: set[Tensor] = set()
         self._first: dict[Tensor, Tensor] = {}
@@ -106,13 +116,28 @@ class MetaLearner:
                 state["eg_log_scale"] = torch.zeros((), dtype=torch.float64)
             if "eg_mean" not in state and p in self._sound and self._needs_mean(state):
                 first = self._first.get(p, gradient_of(p)).to(_at_least_float32(p))
-                state["eg_mean"] = (1 - self.settings.beta) * first
+                state["eg_mean"] = (1 - self._beta()) * first
         self._first = {}
 
     def _needs_mean(self, state: Group) -> bool:
         if self.gain_on_gradient:
             return True
         return self.settings.signal == "average" and average_gradient(state) is None
+
+    def _beta(self) -> float:
+        """Averaging of the own mean; longer where the optimizer has no momentum.
+
+        A step without momentum answers the last gradient's noise at once and in full, so the next
+        gradient contradicts it; in a long average that gradient weighs little. Too long an average
+        tells of a step that has grown too large when it is too late: a tenth of the run at most.
+        """
+        beta = self.settings.beta
+        if not isinstance(beta, str):
+            return beta
+        steps = WITH_MOMENTUM
+        if not self.momentum and self.horizon is not None:
+            steps = min(max(self.horizon / 10, LEAST), MOST)
+        return 1 - 1 / steps
 
     def _average(self, touched: Touched, unscale: float) -> None:
         """Here and not after the step: a fused kernel unscales the gradients it is given."""
@@ -123,7 +148,7 @@ class MetaLearner:
             if unscale != 1.0:
                 gradient = gradient * unscale
             if mean is not None:
-                mean.lerp_(gradient.to(mean.dtype), 1 - self.settings.beta)
+                mean.lerp_(gradient.to(mean.dtype), 1 - self._beta())
             elif unscale != 1.0:
                 self._first[p] = gradient
 
@@ -186,13 +211,14 @@ class MetaLearner:
         if not self.settings.fused or not by_sign or self.gain_on_gradient:
             return None
         low, high = self.settings.log_gain_bounds
-        work = []
+        rows, rates = [], []
         for (_, p), known in zip(touched, found, strict=True):
             log_gain = self.optimizer.state.get(p, {}).get("eg_log_gain")
             if known is None or log_gain is None or not fits(log_gain, gradient_of(p), known[0]):
                 return None
-            work.append((log_gain, gradient_of(p), known[0], rate * known[1]))
-        return [Sums(*fused_learn(k, g, d, rate=r, low=low, high=high)) for k, g, d, r in work]
+            rows.append((log_gain, gradient_of(p), known[0]))
+            rates.append(rate * known[1])
+        return [Sums(*s) for s in fused_learn(rows, rates=rates, low=low, high=high)]
 
     def _move_gain(self, group: Group, p: Tensor, sums: Sums, rate: float, unscale: float) -> None:
         state = self.optimizer.state[p]

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from kexue_pl.optim.alignment import local
 from kexue_pl.optim.families import decoupled_decay
 from kexue_pl.optim.gains import apply_gain, finish_step
+from kexue_pl.optim.kernels import fits, fused_finish
 
 Group = dict[str, Any]
 Touched = list[tuple[Group, Tensor]]
@@ -97,7 +98,7 @@ class StepScaler:
                 gradient.mul_(unscale)
         if not self._needs_delta:
             return
-        for group, p in touched:
+        for group, p in self._finish_at_once(touched):
             self._finish(group, p)
 
     def _scale_lr(self, group: Group, factor: float) -> None:
@@ -137,6 +138,24 @@ class StepScaler:
             state["eg_delta"] = torch.zeros_like(p)
             local(state["eg_delta"]).copy_(delta)
             del self._scratch[p]
+
+    def _finish_at_once(self, touched: Touched) -> Touched:
+        """Finish what one call of the kernels can; returns the others."""
+        if not self.fused or self.gain_on != "update" or self.keep_delta:
+            return touched
+        left: Touched = []
+        rows, numbers = [], []
+        for group, p in touched:
+            state = self.optimizer.state[p]
+            log_gain, delta = state.get("eg_log_gain"), self._buffer(p, state)
+            if log_gain is None or not fits(p, delta, log_gain):
+                left.append((group, p))
+                continue
+            rows.append((p, delta, log_gain))
+            numbers.append((self._log_scale(group, state), self._decay(group)))
+        if rows:
+            fused_finish(rows, numbers, write=False)
+        return left
 
     def _log_scale(self, group: Group, state: Group) -> float:
         if not self.scale_by_delta:

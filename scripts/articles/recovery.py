@@ -2,24 +2,31 @@
 
     python scripts/articles/recovery.py --seeds 3 --factors 0.01 1 100 --out recovery
 
-Trains two small networks on scikit-learn's digits with the base rate times each factor, with and
+Trains two small networks on scikit-learn's digits with a base rate times each factor, with and
 without EGStepSize, and prints final training loss and test accuracy, mean over seeds. Runs that
 ended no better than a uniform guess (loss over 0.99 ln 10, or not finite) are counted: "2!".
+
+--base usual takes rates one would begin with, --base tuned those of the least final training loss
+among half decades, found without EGStepSize on other seeds. --problem matching asks the same of a
+text encoder on pairs of the embedded world (score: Spearman on unseen entities). Prodigy,
+D-Adaptation and Mechanic take part where their packages are installed; the first two find a rate
+themselves, and the factor multiplies it.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import importlib.util
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -31,10 +38,27 @@ NETS: dict[str, Callable[[], nn.Module]] = {
         nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)
     ),
 }
-OPTIMIZERS: dict[str, Callable[[Iterable[Tensor], float], Optimizer]] = {
+Make = Callable[[Iterable[Tensor], float], Optimizer]
+
+
+def _peer(module: str, name: str) -> Make:
+    def make(parameters: Iterable[Tensor], lr: float) -> Optimizer:
+        optimizer: Optimizer = getattr(importlib.import_module(module), name)(
+            list(parameters), lr=lr
+        )
+        return optimizer
+
+    return make
+
+
+OPTIMIZERS: dict[str, Make] = {
     "sgd": lambda p, lr: torch.optim.SGD(p, lr=lr),
     "momentum": lambda p, lr: torch.optim.SGD(p, lr=lr, momentum=0.9),
     "adamw": lambda p, lr: torch.optim.AdamW(p, lr=lr, weight_decay=0.01),
+}
+PEERS: dict[str, tuple[str, Make]] = {
+    "prodigy": ("prodigyopt", _peer("prodigyopt", "Prodigy")),
+    "d-adaptation": ("dadaptation", _peer("dadaptation", "DAdaptAdam")),
 }
 BASE = {
     ("linear", "sgd"): 1.0,
@@ -43,6 +67,9 @@ BASE = {
     ("mlp", "sgd"): 0.3,
     ("mlp", "momentum"): 0.03,
     ("mlp", "adamw"): 0.003,
+    ("matching", "sgd"): 1.0,
+    ("matching", "momentum"): 0.1,
+    ("matching", "adamw"): 0.01,
 }
 MODES: dict[str, dict[str, Any] | None] = {
     "none": None,
@@ -51,11 +78,24 @@ MODES: dict[str, dict[str, Any] | None] = {
     "gain": {"scale": "none", "gain": "coordinate"},
     "global+gain": {"scale": "global", "gain": "coordinate"},
 }
-BATCH = 64
+BATCH, TUNING_SEED = 64, 1000
 
 
+class Problem(NamedTuple):
+    """A network, its batches of an epoch, the loss of one, and final (loss, score in percent)."""
+
+    net: nn.Module
+    batches: Callable[[torch.Generator], Iterator[Any]]
+    loss: Callable[[Any], Tensor]
+    evaluate: Callable[[], tuple[float, float]]
+    guess: float
+
+
+@cache
 def data() -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """(train, test) digits in [0, 1], 1437 and 360 of them, always the same split."""
+    from sklearn.datasets import load_digits
+
     x, y = load_digits(return_X_y=True)
     images, labels = torch.tensor(x / 16, dtype=torch.float32), torch.tensor(y)
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
@@ -63,76 +103,176 @@ def data() -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     return (images[train], labels[train]), (images[test], labels[test])
 
 
+def digits(net_name: str) -> Problem:
+    """Ten classes of 8 x 8 images."""
+    (x, y), (test_x, test_y) = data()
+    net = NETS[net_name]()
+
+    def evaluate() -> tuple[float, float]:
+        accuracy = (net(test_x).argmax(1) == test_y).float().mean().item()
+        return F.cross_entropy(net(x), y).item(), 100 * accuracy
+
+    return Problem(
+        net,
+        lambda g: iter(torch.randperm(len(x), generator=g).split(BATCH)),
+        lambda rows: F.cross_entropy(net(x[rows]), y[rows]),
+        evaluate,
+        math.log(10),
+    )
+
+
+@cache
+def world() -> Any:
+    """1600 training and 500 test pairs of questions, with their tokenizer."""
+    from kexue_pl.data.world_pairs import WorldPairs
+    from kexue_pl.models.static import Static
+
+    pairs = WorldPairs(train=1600, valid=64, test=500)
+    pairs.setup("fit")
+    pairs.setup("test")
+    pairs.tokenizer = Static(hidden_size=128).train_tokenizer(pairs.texts())
+    return pairs
+
+
+def matching() -> Problem:
+    """A static encoder trained by CoSENT."""
+    from kexue_pl.losses import CoSENT
+    from kexue_pl.metrics import spearman
+    from kexue_pl.models.static import Static
+    from kexue_pl.tasks.matching import MatchingTask
+
+    pairs = world()
+    spec = Static(hidden_size=128)
+    task = MatchingTask(data=pairs, model=spec, loss=CoSENT(), optimizer=torch.optim.SGD)
+    train = [pairs.train_set[i] for i in range(len(pairs.train_set))]
+    fixed = [pairs.collate(train[i : i + BATCH]) for i in range(0, len(train), BATCH)]
+    test = pairs.collate([pairs.test_set[i] for i in range(len(pairs.test_set))])
+
+    def batches(g: torch.Generator) -> Iterator[Any]:
+        for rows in torch.randperm(len(train), generator=g).split(BATCH):
+            yield pairs.collate([train[i] for i in rows.tolist()])
+
+    def evaluate() -> tuple[float, float]:
+        found = task.outputs(test)
+        assert found.left is not None and found.right is not None
+        score = spearman(F.cosine_similarity(found.left, found.right), test["label"])
+        return sum(task.loss(b).item() for b in fixed) / len(fixed), 100 * float(score)
+
+    return Problem(task, batches, task.loss, evaluate, math.inf)
+
+
 def run(
-    net_name: str,
+    problem_name: str,
     optimizer_name: str,
     lr: float,
-    mode: dict[str, Any] | None,
+    mode: dict[str, Any] | str | None,
     seed: int,
     epochs: int,
 ) -> dict[str, float]:
-    """Final loss, accuracy (percent) and scale of one training."""
-    (x, y), (test_x, test_y) = data()
+    """Final loss, score (percent) and scale of one training; mode "mechanic" is the peer's."""
     torch.manual_seed(seed)
-    net = NETS[net_name]()
-    optimizer = OPTIMIZERS[optimizer_name](net.parameters(), lr)
-    steps = epochs * math.ceil(len(x) / BATCH)
-    attached = None if mode is None else EGStepSize(**mode).attach(optimizer, horizon=steps)
+    problem = matching() if problem_name == "matching" else digits(problem_name)
+    make = OPTIMIZERS.get(optimizer_name) or PEERS[optimizer_name][1]
+    optimizer = make(problem.net.parameters(), lr)
+    if mode == "mechanic":
+        optimizer = mechanized(optimizer)
     g = torch.Generator().manual_seed(seed)
+    steps = epochs * len(list(problem.batches(torch.Generator())))
+    attached = None
+    if isinstance(mode, dict):
+        attached = EGStepSize(**mode).attach(optimizer, horizon=steps)
     for _ in range(epochs):
-        for rows in torch.randperm(len(x), generator=g).split(BATCH):
+        for batch in problem.batches(g):
             optimizer.zero_grad()
-            F.cross_entropy(net(x[rows]), y[rows]).backward()
+            problem.loss(batch).backward()
             optimizer.step()
     with torch.no_grad():
-        loss = F.cross_entropy(net(x), y).item()
-        accuracy = (net(test_x).argmax(1) == test_y).float().mean().item()
+        problem.net.eval()
+        loss, score = problem.evaluate()
+    lost = not (math.isfinite(loss) and math.isfinite(score) and loss < 0.99 * problem.guess)
     scale = 1.0 if attached is None else attached.readings()["scale"]
-    return {"loss": loss, "accuracy": 100 * accuracy, "scale": scale, "steps": steps}
+    return {"loss": loss, "score": score, "scale": scale, "steps": steps, "lost": float(lost)}
+
+
+def mechanized(optimizer: Optimizer) -> Optimizer:
+    """The same optimizer under Mechanic."""
+    from mechanic_pytorch import mechanize
+
+    group = optimizer.param_groups[0]
+    known = {k: group[k] for k in ("lr", "momentum", "weight_decay") if k in group}
+    made: Optimizer = mechanize(type(optimizer))(group["params"], **known)
+    return made
+
+
+def tuned(problem: str, optimizer: str, epochs: int) -> float:
+    """The base rate times a power of sqrt(10) with the least final training loss, of two seeds."""
+
+    def score(lr: float) -> float:
+        runs = [run(problem, optimizer, lr, None, TUNING_SEED + s, epochs) for s in range(2)]
+        total = sum(r["loss"] for r in runs)
+        return total if math.isfinite(total) else math.inf
+
+    return min((BASE[problem, optimizer] * 10 ** (k / 2) for k in range(-2, 5)), key=score)
 
 
 def table(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """One row a network, optimizer, factor and mode: means over the seeds."""
-    rows = []
-    cells = itertools.product(arguments.nets, arguments.optimizers, arguments.factors)
-    for net, optimizer, factor in cells:
-        for mode in arguments.modes:
-            lr = BASE[net, optimizer] * factor
+    rows: list[dict[str, Any]] = []
+    for net, optimizer in itertools.product(arguments.nets, arguments.optimizers):
+        peer = optimizer in PEERS
+        base = 1.0 if peer else BASE[net, optimizer]
+        if arguments.base == "tuned" and not peer:
+            base = tuned(net, optimizer, arguments.epochs)
+        for factor, mode in itertools.product(arguments.factors, arguments.modes):
+            if peer and mode != "none":
+                continue
+            settings = mode if mode == "mechanic" else MODES[mode]
             runs = [
-                run(net, optimizer, lr, MODES[mode], seed, arguments.epochs)
+                run(net, optimizer, base * factor, settings, seed, arguments.epochs)
                 for seed in range(arguments.seeds)
             ]
             losses = torch.tensor([r["loss"] for r in runs], dtype=torch.float64)
-            bad = sum(not r["loss"] < 0.99 * math.log(10) for r in runs)
+            mean = {k: sum(r[k] for r in runs) / len(runs) for k in ("score", "scale")}
             rows.append(
-                {
-                    "net": net,
-                    "optimizer": optimizer,
-                    "factor": factor,
-                    "mode": mode,
-                    "loss": losses.mean().item(),
-                    "loss_std": losses.std(correction=0).item(),
-                    "accuracy": sum(r["accuracy"] for r in runs) / len(runs),
-                    "scale": sum(r["scale"] for r in runs) / len(runs),
-                    "lost": bad,
-                    "steps": int(runs[0]["steps"]),
-                }
+                {"net": net, "optimizer": optimizer, "base": base, "factor": factor, "mode": mode}
+                | {"loss": losses.mean().item(), "loss_std": losses.std(correction=0).item()}
+                | mean
+                | {"lost": int(sum(r["lost"] for r in runs)), "steps": int(runs[0]["steps"])}
             )
     return rows
 
 
 def markdown(rows: list[dict[str, Any]], modes: list[str]) -> str:
-    """loss / accuracy by mode; `3!` says that three seeds ended no better than guessing."""
-    lines = [
-        "| net | optimizer | lr x | " + " | ".join(modes) + " |",
-        "|---|---|---|" + "---|" * len(modes),
-    ]
-    for key, group in itertools.groupby(rows, lambda r: (r["net"], r["optimizer"], r["factor"])):
-        cells = [
-            f"{r['loss']:.3g} / {r['accuracy']:.1f}" + (f" {r['lost']}!" if r["lost"] else "")
+    """loss / score by mode; `3!` says that three seeds ended no better than guessing."""
+    lines = ["| net | optimizer | base rate | x | " + " | ".join(modes) + " |"]
+    lines.append("|---|---|---|---|" + "---|" * len(modes))
+    keys = ("net", "optimizer", "base", "factor")
+    for key, group in itertools.groupby(rows, lambda r: [r[k] for k in keys]):
+        found = {
+            r["mode"]: f"{r['loss']:.3g} / {r['score']:.1f}"
+            + (f" {r['lost']}!" if r["lost"] else "")
             for r in group
-        ]
-        lines.append("| " + " | ".join([key[0], key[1], f"{key[2]:g}", *cells]) + " |")
+        }
+        cells = [found.get(mode, "") for mode in modes]
+        lines.append("| " + " | ".join([*key[:2], *(f"{v:.3g}" for v in key[2:]), *cells]) + " |")
+    return "\n".join(lines)
+
+
+def recovered(rows: list[dict[str, Any]]) -> str:
+    """Loss over, and score less, that of the same optimizer at factor 1 without adaptation."""
+    lines = [
+        "| net | optimizer | x | mode | loss ratio | score difference |",
+        "|---|---|---|---|---|---|",
+    ]
+    plain = {
+        (r["net"], r["optimizer"]): r for r in rows if r["factor"] == 1 and r["mode"] == "none"
+    }
+    for r in rows:
+        known = plain.get((r["net"], r["optimizer"]))
+        if known is not None and r["mode"] != "none" and r["factor"] in (0.01, 1):
+            ratio, more = r["loss"] / known["loss"], r["score"] - known["score"]
+            cells = [r["net"], r["optimizer"], f"{r['factor']:g}", r["mode"]]
+            lines.append("| " + " | ".join([*cells, f"{ratio:.2f}", f"{more:+.1f}"]) + " |")
     return "\n".join(lines)
 
 
@@ -140,40 +280,51 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     """Final loss over the factor, a line a mode, a panel a network and optimizer."""
     from matplotlib.figure import Figure
 
-    panels = sorted({(r["net"], r["optimizer"]) for r in rows})
+    panels = list(dict.fromkeys((r["net"], r["optimizer"]) for r in rows))
     figure = Figure(figsize=(3.2 * len(panels), 3), layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axis, panel in zip(axes, panels, strict=True):
         for mode in dict.fromkeys(r["mode"] for r in rows):
             mine = [r for r in rows if (r["net"], r["optimizer"], r["mode"]) == (*panel, mode)]
-            axis.plot(
-                [r["factor"] for r in mine],
-                [min(r["loss"], 100.0) for r in mine],
-                marker="o",
-                label=mode,
-            )
-        axis.axhline(math.log(10), color="grey", linewidth=0.5)
+            heights = [min(r["loss"], 100.0) if math.isfinite(r["loss"]) else 100.0 for r in mine]
+            axis.plot([r["factor"] for r in mine], heights, marker="o", label=mode)
         axis.set(xscale="log", yscale="log", title=" ".join(panel), xlabel="rate / base rate")
     axes[0].set_ylabel("final training loss")
     axes[0].legend(fontsize="small")
     figure.savefig(path, dpi=120)
 
 
-def main() -> None:
+def chosen() -> argparse.Namespace:
+    """The command line; peers that are not installed are named and left out."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--problem", choices=("digits", "matching"), default="digits")
+    parser.add_argument("--base", choices=("usual", "tuned"), default="usual")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=20, help="of 23 steps each")
+    parser.add_argument("--epochs", type=int, default=20, help="of 23 (matching: 25) steps each")
     parser.add_argument("--nets", nargs="+", default=list(NETS), choices=list(NETS))
-    parser.add_argument(
-        "--optimizers", nargs="+", default=list(OPTIMIZERS), choices=list(OPTIMIZERS)
-    )
+    names = [*OPTIMIZERS, *PEERS]
+    parser.add_argument("--optimizers", nargs="+", default=names, choices=names)
     parser.add_argument("--factors", nargs="+", type=float, default=[0.01, 0.1, 1, 10, 100])
-    parser.add_argument("--modes", nargs="+", default=list(MODES), choices=list(MODES))
+    modes = [*MODES, "mechanic"]
+    parser.add_argument("--modes", nargs="+", default=modes, choices=modes)
     parser.add_argument("--out", type=Path, help="folder for recovery.csv, .md and .png")
     arguments = parser.parse_args()
+    if arguments.problem == "matching":
+        arguments.nets = ["matching"]
+    packages = {name: package for name, (package, _) in PEERS.items()}
+    for name, package in {**packages, "mechanic": "mechanic_pytorch"}.items():
+        wanted = arguments.modes if name == "mechanic" else arguments.optimizers
+        if name in wanted and importlib.util.find_spec(package) is None:
+            print(f"{name}: left out, the package {package} is not installed")
+            wanted.remove(name)
+    return arguments
+
+
+def main() -> None:
+    arguments = chosen()
     torch.set_num_threads(1)
     rows = table(arguments)
-    text = markdown(rows, arguments.modes)
+    text = markdown(rows, arguments.modes) + "\n\n" + recovered(rows)
     print(text)
     if arguments.out is not None:
         arguments.out.mkdir(parents=True, exist_ok=True)

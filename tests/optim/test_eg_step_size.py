@@ -356,3 +356,20 @@ def test_a_fused_optimizer_under_a_grad_scaler_averages_unscaled_gradients(rule:
         found.append((w.detach(), sgd.state[w]["eg_mean"], sgd.state[w]["eg_log_gain"]))
     for plain, scaled in zip(*found, strict=True):
         assert torch.allclose(plain, scaled, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("momentum", "horizon", "steps"),
+    [(0.9, 500, 10), (0, 500, 50), (0, 50, 10), (0, 9999, 100), (0, None, 10)],
+)
+def test_the_own_average_is_long_without_momentum(
+    momentum: float, horizon: int | None, steps: int
+) -> None:
+    w = nn.Parameter(torch.ones(1))
+    sgd = torch.optim.SGD([w], lr=0.1, momentum=momentum)
+    EGStepSize(gain="coordinate", **BUSY).attach(sgd, horizon=horizon)
+    for value in (1.0, 1.0, 0.0):
+        w.grad = torch.tensor([value])
+        sgd.step()
+    beta = 1 - 1 / steps
+    assert sgd.state[w]["eg_mean"].item() == pytest.approx((1 - beta**2) * beta)

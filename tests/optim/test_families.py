@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from kexue_pl.optim.families import LINEAR, decoupled_decay, linear_in_lr, refuse
+from kexue_pl.optim.families import LINEAR, decoupled_decay, has_momentum, linear_in_lr, refuse
 
 
 def _weight() -> nn.Parameter:
@@ -36,3 +36,11 @@ def test_a_stranger_is_refused() -> None:
         refuse(object())  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="SparseAdam"):
         refuse(torch.optim.SparseAdam([_weight()]))
+
+
+def test_momentum_is_seen() -> None:
+    w = [_weight()]
+    for bare in (torch.optim.SGD(w), torch.optim.RMSprop(w), torch.optim.Adafactor(w)):
+        assert not has_momentum(bare)
+    for kept in (torch.optim.SGD(w, momentum=0.5), torch.optim.NAdam(w), torch.optim.Muon(w)):
+        assert has_momentum(kept)

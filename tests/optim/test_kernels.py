@@ -51,10 +51,10 @@ def test_gains_move_bitwise_as_without_and_not_at_all_by_a_nan() -> None:
     assert torch.equal(*found)
     assert not torch.equal(found[0], k)
     at_once = k.clone()
-    fused_learn(at_once, g, d, rate=0.1, low=-1.0, high=1.5)
+    fused_learn([(at_once, g, d)], rates=[0.1], low=-1.0, high=1.5)
     assert torch.equal(at_once, found[0])
     g[-1] = math.nan
-    fused_learn(at_once, g, d, rate=0.1, low=-1.0, high=1.5)
+    fused_learn([(at_once, g, d)], rates=[0.1], low=-1.0, high=1.5)
     assert torch.equal(at_once, found[0])
 
 
