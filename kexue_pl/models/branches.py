@@ -119,7 +119,8 @@ def _gather(
     number = torch.arange(len(rows))[:, None]
     before, token = before.to(states.device), token.to(states.device)
     longest = mask.shape[1]
-    log_p = model.head(
+    log_p = model.head.of_tokens(
+        token,
         states[number, before],
         ids[number, before],
         model.embeddings.weight,
@@ -127,7 +128,7 @@ def _gather(
         ids[:, :longest],
         mask,
     )
-    chosen = log_p.gather(-1, token[..., None])[..., 0].double().cpu().numpy()
+    chosen = log_p.double().cpu().numpy()
     out = []
     for i, row in enumerate(rows):
         starts = np.cumsum([0, *row.sizes])[:-1]

@@ -53,17 +53,50 @@ class CopyHead(nn.Module):
             ids: (N, L) its tokens.
             mask: (N, L), which of them are real.
         """
-        logits = F.linear(self.transform(states), embeddings, self.bias).float()
+        logits = self._logits(states, embeddings)
         if not self.copy:
             return torch.as_tensor(logits.log_softmax(-1))
-        scores = self.query(states) @ self.key(source).transpose(1, 2) * states.shape[-1] ** -0.5
-        follows = torch.zeros_like(scores, dtype=torch.bool)
-        follows[..., 1:] = ids[:, None, :-1] == tokens[..., None]
-        scores = scores + self.follow * follows
-        scores = scores.float().masked_fill(~mask[:, None, :].bool(), float("-inf"))
+        points = self._pointer(states, tokens, source, ids, mask)
         pointer = torch.zeros_like(logits).scatter_add(
-            -1, ids[:, None, :].expand(scores.shape), scores.softmax(-1)
+            -1, ids[:, None, :].expand(points.shape), points
         )
         gate = self.gate(states).float().sigmoid()
         mixed: Tensor = (1 - gate) * logits.softmax(-1) + gate * pointer
         return mixed.clamp_min(TINY).log()
+
+    def of_tokens(
+        self,
+        chosen: Tensor,
+        states: Tensor,
+        tokens: Tensor,
+        embeddings: Tensor,
+        source: Tensor,
+        ids: Tensor,
+        mask: Tensor,
+    ) -> Tensor:
+        """Log-probability of one token at each position, (N, T): ``forward`` gathered at ``chosen``
+        (N, T), without the mixture over the whole vocabulary, which is most of the cost.
+        """
+        logits = self._logits(states, embeddings)
+        written = -F.cross_entropy(logits.flatten(0, 1), chosen.flatten(), reduction="none")
+        written = written.view(chosen.shape)
+        if not self.copy:
+            return written
+        points = self._pointer(states, tokens, source, ids, mask)
+        copied = (points * (ids[:, None, :] == chosen[..., None])).sum(-1)
+        gate = self.gate(states).float().sigmoid()[..., 0]
+        mixed: Tensor = (1 - gate) * written.exp() + gate * copied
+        return mixed.clamp_min(TINY).log()
+
+    def _logits(self, states: Tensor, embeddings: Tensor) -> Tensor:
+        return F.linear(self.transform(states), embeddings, self.bias).float()
+
+    def _pointer(
+        self, states: Tensor, tokens: Tensor, source: Tensor, ids: Tensor, mask: Tensor
+    ) -> Tensor:
+        """Share of each token of the question in the copy, (N, T, L)."""
+        scores = self.query(states) @ self.key(source).transpose(1, 2) * states.shape[-1] ** -0.5
+        follows = torch.zeros_like(scores, dtype=torch.bool)
+        follows[..., 1:] = ids[:, None, :-1] == tokens[..., None]
+        scores = scores + self.follow * follows
+        return scores.float().masked_fill(~mask[:, None, :].bool(), float("-inf")).softmax(-1)

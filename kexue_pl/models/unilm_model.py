@@ -100,7 +100,8 @@ class UniLMModel(KeyModel):
         step = torch.arange(max(1, int(count.max())), device=input_ids.device)
         before = (size[:, None] - 1 + step).clamp(max=input_ids.shape[1] - 2)
         rows = torch.arange(len(input_ids), device=input_ids.device)[:, None]
-        log_p = self.head(
+        chosen = self.head.of_tokens(
+            input_ids[rows, before + 1],
             states[rows, before],
             input_ids[rows, before],
             self.embeddings.weight,
@@ -108,7 +109,6 @@ class UniLMModel(KeyModel):
             input_ids[:, :longest],
             source[:, :longest],
         )
-        chosen = log_p.gather(-1, input_ids[rows, before + 1][..., None])[..., 0]
         return torch.where(step < count[:, None], chosen, 0.0)
 
     def step_decoder(self, ids: Tensor, mask: Tensor) -> StepDecoder:

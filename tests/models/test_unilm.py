@@ -137,9 +137,10 @@ def forced(model: UniLMModel, source: torch.Tensor, prefix: tuple[int, ...]) -> 
     return model(ids, segment, torch.ones_like(ids))[0, -1]
 
 
+@pytest.mark.parametrize("copy", [True, False])
 @torch.no_grad()
-def test_target_log_p_counts_the_key_only() -> None:
-    model, rows = small(), batch()
+def test_target_log_p_counts_the_key_only(copy: bool) -> None:
+    model, rows = small(copy=copy), batch()
     got = model.target_log_p(**rows)
     log_p, ids = model(**rows), rows["input_ids"]
     assert got.shape == (2, 5) and got[1, 3:].eq(0).all()
@@ -147,6 +148,21 @@ def test_target_log_p_counts_the_key_only() -> None:
     assert got[0].tolist() == pytest.approx(want, abs=1e-5)
     want = [float(log_p[1, i, ids[1, i + 1]]) for i in range(3, 6)]
     assert got[1, :3].tolist() == pytest.approx(want, abs=1e-5)
+
+
+@pytest.mark.parametrize("copy", [True, False])
+def test_one_token_has_the_gradients_of_the_whole_distribution(copy: bool) -> None:
+    model, rows = small(copy=copy), batch()
+    ids, grads = rows["input_ids"], []
+    chosen = [(0, i) for i in range(5, 10)] + [(1, i) for i in range(3, 6)]
+    whole = lambda: sum(model(**rows)[b, i, ids[b, i + 1]] for b, i in chosen)  # noqa: E731
+    for loss in (lambda: model.target_log_p(**rows).sum(), whole):
+        model.zero_grad()
+        torch.autograd.backward(loss())
+        grads.append({n: p.grad for n, p in model.named_parameters() if p.grad is not None})
+    assert grads[0].keys() == grads[1].keys()
+    for name, grad in grads[0].items():
+        torch.testing.assert_close(grad, grads[1][name], atol=1e-4, rtol=1e-4, msg=name)
 
 
 def test_indivisible_heads_are_refused() -> None:
