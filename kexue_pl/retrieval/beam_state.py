@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -34,23 +36,26 @@ class BeamState(NamedTuple):
         return BeamState(*(np.concatenate(parts) for parts in zip(*states, strict=True)))
 
 
-class Children(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Children:
     """Allowed next tokens of B beams as a ragged list in ascending token order, separator first.
 
     Args:
         ptr: (B + 1,) int64; the children of beam b are ``ptr[b]:ptr[b + 1]``.
+        beam: (C,) int64, which beam each child belongs to.
         token: (C,) int64.
         lo, hi: (C,) int64, the range of each child in the units of its parent's range.
-        counts: (C,) int64, rows of the base under each child.
+        rows: gives the rows of the base under each child, when asked.
     """
 
     ptr: Ints
+    beam: Ints
     token: Ints
     lo: Ints
     hi: Ints
-    counts: Ints
+    rows: Callable[[Children], Ints]
 
     @property
-    def beam(self) -> Ints:
-        """Which beam each child belongs to, (C,) int64."""
-        return np.repeat(np.arange(len(self.ptr) - 1), np.diff(self.ptr))
+    def counts(self) -> Ints:
+        """Rows of the base under each child, (C,) int64."""
+        return self.rows(self)

@@ -57,7 +57,7 @@ def build_index(
         sources.append(source)
     merged = sum(len(np.unique(c)) for c in columns) - sum(len(p) for p in kept)
     order, keys = _sorted_rows(ranks, columns, [len(p) for p in kept])
-    arrays = _pool_arrays(kept)
+    arrays = _pool_arrays(kept, separator)
     counts = np.bincount(keys[0], minlength=len(kept[0]))
     indptr = np.zeros(len(kept[0]) + 1, np.int64)
     np.cumsum(counts, out=indptr[1:])
@@ -159,16 +159,20 @@ def _sorted_rows(
     return order, [key.astype(np.int64), *reversed(out)]
 
 
-def _pool_arrays(pools: list[Strings]) -> dict[str, NDArray[Any]]:
-    flat = [p.flat for p in pools]
-    highest = max((int(f.max()) for f in flat if f.size), default=0)
-    total = sum(f.size for f in flat)
-    lengths = np.concatenate([p.lengths for p in pools])
+def _pool_arrays(pools: list[Strings], separator: int) -> dict[str, NDArray[Any]]:
+    """Tokens of all pools, each string with a separator behind it: its end needs no look-up."""
+    highest = max([separator, *(int(p.flat.max()) for p in pools if p.flat.size)])
+    lengths = np.concatenate([p.lengths for p in pools]) + 1
     off = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=off[1:])
+    tok = np.empty(int(off[-1]), np.uint16 if highest < SMALL else np.uint32)
+    inner = np.ones(len(tok), bool)
+    inner[off[1:] - 1] = False
+    tok[inner] = np.concatenate([p.flat for p in pools])
+    tok[off[1:] - 1] = separator
     return {
-        "tok": np.concatenate(flat).astype(np.uint16 if highest < SMALL else np.uint32),
-        "off": off.astype(_unsigned(total)),
+        "tok": tok,
+        "off": off.astype(_unsigned(len(tok))),
         "base": np.cumsum([0, *(len(p) for p in pools)]).astype(np.int64),
     }
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from kexue_pl.retrieval.prefix_index import IndexInfo, PrefixIndex
 
-VERSION = 1
+VERSION = 2
 MAGIC = "kexue_pl prefix index"
 ALIGN = 64
 SAMPLE = 1 << 16

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from kexue_pl.retrieval.beam_state import BeamState, Children, Ints
 from kexue_pl.retrieval.sorted_rows import SortedRows
-from kexue_pl.retrieval.strings import Strings, ragged_ranges
+from kexue_pl.retrieval.strings import Strings
 
 if TYPE_CHECKING:
     from kexue_pl.retrieval.encode import Encode
@@ -122,8 +122,8 @@ class PrefixIndex(SortedRows):
         if len(lo) and not segment.any() and int(depth.max()) <= 1 and depth.min() == depth.max():
             root, first, second = self._levels()
             if depth[0] == 0:
-                return _copy(root, np.zeros_like(lo))
-            return _copy(second, np.searchsorted(first, lo))
+                return self._repeated(root, len(lo))
+            return self._copied(second, first.searchsorted(lo))
         return self.children(state)
 
     def advance(self, state: BeamState, tokens: Ints) -> BeamState:
@@ -149,15 +149,16 @@ class PrefixIndex(SortedRows):
         segment.
         """
         ends = token == self.separator
+        depth = state.depth + 1
         if not ends.any():
-            return BeamState(state.segment, state.depth + 1, lo, hi)
-        leaves_names = np.where(ends & (state.segment == 0), 0, 1)
-        return BeamState(
-            state.segment + ends,
-            np.where(ends, 0, state.depth + 1),
-            self.rows_of(leaves_names, lo),
-            self.rows_of(leaves_names, hi),
-        )
+            return BeamState(state.segment, depth, lo, hi)
+        depth *= ~ends
+        named = (ends & (state.segment == 0)).nonzero()[0]
+        if len(named):
+            lo, hi = lo.copy(), hi.copy()
+            lo[named] = self.indptr.take(lo[named])
+            hi[named] = self.indptr.take(hi[named])
+        return BeamState(state.segment + ends, depth, lo, hi)
 
     def span(self, state: BeamState, tokens: Ints) -> tuple[Ints, Ints]:
         """Range (lo, hi) of the child ``tokens`` of each beam, empty where it is not allowed."""
@@ -168,8 +169,10 @@ class PrefixIndex(SortedRows):
         """States after taking children ``picks`` (B',), indices into the ragged list: a plain
         gather.
         """
-        parent = state.take(children.beam[picks])
-        return self.step(parent, children.token[picks], children.lo[picks], children.hi[picks])
+        token, lo, hi = (x.take(picks) for x in (children.token, children.lo, children.hi))
+        parent = children.beam.take(picks)
+        segment, depth = state.segment.take(parent), state.depth.take(parent)
+        return self.step(BeamState(segment, depth, lo, hi), token, lo, hi)
 
     def single(self, state: BeamState) -> NDArray[np.bool_]:
         """Whether all rows under each beam have one and the same key, (B,) bool."""
@@ -258,7 +261,6 @@ class PrefixIndex(SortedRows):
         tokens = []
         for string in self.strings_of(row):
             tokens += self.tok[int(self.off[string]) : int(self.off[string + 1])].tolist()
-            tokens.append(self.separator)
         return tokens
 
     def texts(self, row: int) -> tuple[str, ...]:
@@ -282,15 +284,26 @@ class PrefixIndex(SortedRows):
             self._level = root, root.lo[inner], self.children(nodes)
         return self._level
 
+    def _repeated(self, table: Children, times: int) -> Children:
+        """The children of the root for many beams."""
+        size = len(table.token)
+        token, lo, hi = (np.tile(x, times) for x in (table.token, table.lo, table.hi))
+        beam = np.arange(times).repeat(size)
+        ptr = np.arange(times + 1) * size
+        return Children(ptr, beam, token, lo, hi, self._count(np.zeros(times, np.int64)))
+
+    def _copied(self, table: Children, slot: Ints) -> Children:
+        """The children of some nodes of a table, one a beam."""
+        start = table.ptr.take(slot)
+        width = table.ptr.take(slot + 1) - start
+        ptr = np.zeros(len(slot) + 1, np.int64)
+        width.cumsum(out=ptr[1:])
+        beam = np.arange(len(slot)).repeat(width)
+        at = np.arange(len(beam)) + (start - ptr[:-1]).take(beam)
+        token, lo, hi = (x.take(at) for x in (table.token, table.lo, table.hi))
+        return Children(ptr, beam, token, lo, hi, self._count(np.zeros(len(slot), np.int64)))
+
     def _text(self, name: str, number: int) -> str:
         offsets = self.arrays[f"{name}_offsets"]
         raw = self.arrays[f"{name}_bytes"][int(offsets[number]) : int(offsets[number + 1])]
         return bytes(raw).decode("utf-8")
-
-
-def _copy(table: Children, slot: Ints) -> Children:
-    width = np.diff(table.ptr)[slot]
-    at = ragged_ranges(table.ptr[:-1][slot], width)
-    ptr = np.zeros(len(slot) + 1, np.int64)
-    np.cumsum(width, out=ptr[1:])
-    return Children(ptr, table.token[at], table.lo[at], table.hi[at], table.counts[at])

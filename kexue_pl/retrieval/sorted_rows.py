@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,17 @@ from kexue_pl.retrieval.strings import Strings, ragged_ranges
 
 # A linear look at every row of the ranges beats splitting them up to about this many rows a beam.
 LINEAR_ROWS = 64
+TOKEN_BITS = 32  # a beam and a token in one integer
 
 
 class SortedRows:
     """K pools of distinct strings, each sorted, and the rows sorted by their ranks in the pools.
 
     Args:
-        arrays: ``tok`` (T,) tokens of all pools, ``off`` (N + 1,) string offsets, ``base`` (K +
-            1,) first string of each pool, ``indptr`` (N0 + 1,) rows of each string of pool 0,
-            ``ids`` (K - 1, R) rank of each row in pools 1 … K - 1.
+        arrays: ``tok`` (T,) tokens of all pools, each string with ``separator`` behind it, ``off``
+            (N + 1,) string offsets, ``base`` (K + 1,) first string of each pool, ``indptr`` (N0 +
+            1,) rows of each string of pool 0, ``ids`` (K - 1, R) rank of each row in pools 1 … K -
+            1.
         separator: token that stands for the end of a string; it sorts before every other token.
     """
 
@@ -31,12 +34,15 @@ class SortedRows:
         self._flat_ids = arrays["ids"].reshape(-1)
         self.segments = len(self.base) - 1
         self.rows = int(self.indptr[-1])
+        # Where the ranks of a segment begin in ``ids`` laid end to end.
+        self._column = (np.arange(self.segments + 1) - 1) * self.rows
 
     def leaves(self, state: BeamState) -> tuple[Ints, Ints]:
         """Range of sorted rows (lo, hi) under each beam; ``hi - lo`` is the leaf count."""
         return self.rows_of(state.segment, state.lo), self.rows_of(state.segment, state.hi)
 
     def rows_of(self, segment: Ints, position: Ints) -> Ints:
+        """Positions as rows: those of segment 0 are numbers of names."""
         if segment.all():
             return position
         names = segment == 0
@@ -45,49 +51,60 @@ class SortedRows:
 
     def token_at(self, segment: Ints, depth: Ints, at: Ints) -> Ints:
         """Token number ``depth`` of the string that position ``at`` shows in ``segment``."""
-        if self.segments > 1 and segment.any():
-            if segment.all():
-                string = self._flat_ids[(segment - 1) * self.rows + at].astype(np.int64)
-            else:
-                flat = np.where(segment > 0, (segment - 1) * self.rows + at, 0)
-                string = np.where(segment > 0, self._flat_ids[flat].astype(np.int64), at)
-            string = string + self.base[segment]
-        else:
+        return self._tokens(segment, depth, at, None)
+
+    def _tokens(self, segment: Ints, depth: Ints, at: Ints, beam: Ints | None) -> Ints:
+        """``token_at`` of positions; of beam ``beam`` each, where segment and depth are by beam."""
+        spread = (lambda x: x) if beam is None else (lambda x: x.take(beam))
+        if not segment.any():
             string = at
-        position = self.off[string].astype(np.int64) + depth
-        over = position >= self.off[string + 1]
-        position[over] = 0
-        token = self.tok[position].astype(np.int64) if len(self.tok) else np.zeros_like(position)
-        token[over] = self.separator
-        return np.asarray(token)
+        elif segment.all():
+            string = self._flat_ids.take(at + spread(self._column.take(segment)))
+            string = string + spread(self.base.take(segment))
+        else:
+            past = spread(segment > 0)
+            place = at + spread(self._column.take(segment))
+            string = self._flat_ids.take(np.where(past, place, 0)) + spread(self.base.take(segment))
+            string = np.where(past, string, at)
+        return self.tok.take(self.off.take(string) + spread(depth))
 
     def children(self, state: BeamState) -> Children:
-        width = np.where(state.segment < self.segments, state.hi - state.lo, 0)
-        if int(width.sum()) <= LINEAR_ROWS * max(64, len(width)):
-            beam, at, token = self._runs_linear(state, width)
-        else:
-            beam, at, token = self._runs_split(state, width)
-        ptr = np.zeros(len(width) + 1, np.int64)
-        np.cumsum(np.bincount(beam, minlength=len(width)), out=ptr[1:])
-        hi = np.empty_like(at)
-        if len(at):
-            hi[:-1] = at[1:]
-            hi[ptr[1:][width > 0] - 1] = state.hi[width > 0]
-        segment = state.segment[beam]
-        count = self.rows_of(segment, hi) - self.rows_of(segment, at)
-        return Children(ptr, token, at, hi, count)
+        """Runs of equal tokens in the range of every beam."""
+        segment, width = state.segment, state.hi - state.lo
+        if int(segment.max(initial=0)) >= self.segments:
+            width[segment >= self.segments] = 0
+        ends = width.cumsum()
+        if (int(ends[-1]) if len(ends) else 0) <= LINEAR_ROWS * max(64, len(width)):
+            return self._runs_linear(state, width, ends)
+        return self._runs_split(state, width)
 
-    def _runs_linear(self, state: BeamState, width: Ints) -> tuple[Ints, Ints, Ints]:
-        """Starts of the runs of equal tokens, by looking at every row."""
-        beam = np.repeat(np.arange(len(width)), width)
-        at = ragged_ranges(state.lo, width)
-        token = self.token_at(state.segment[beam], state.depth[beam], at)
-        new = np.ones(len(at), bool)
-        new[1:] = (token[1:] != token[:-1]) | (beam[1:] != beam[:-1])
-        return beam[new], at[new], token[new]
+    def _runs_linear(self, state: BeamState, width: Ints, ends: Ints) -> Children:
+        """By looking at every row."""
+        size = len(width)
+        beam = np.arange(size).repeat(width)
+        at = np.arange(len(beam)) + (state.lo - ends + width).take(beam)
+        depth, segment = state.depth, state.segment
+        token = self._tokens(np.minimum(segment, self.segments - 1), depth, at, beam)
+        mark = token + (beam << TOKEN_BITS)
+        new = np.empty(len(mark) + 1, bool)
+        new[:1] = new[-1:] = True
+        np.not_equal(mark[1:], mark[:-1], out=new[1:-1])
+        start = new.nonzero()[0]
+        first = start[:-1]
+        beam, lo = beam.take(first), at.take(first)
+        ptr = beam.searchsorted(np.arange(size + 1))
+        hi = lo + (start[1:] - first)
+        return Children(ptr, beam, token.take(first).astype(np.int64), lo, hi, self._count(segment))
 
-    def _runs_split(self, state: BeamState, width: Ints) -> tuple[Ints, Ints, Ints]:
-        """The same by halving every interval whose two ends differ: O(children · log rows)."""
+    def _count(self, segment: Ints) -> Callable[[Children], Ints]:
+        def rows(children: Children) -> Ints:
+            of = segment[children.beam]
+            return self.rows_of(of, children.hi) - self.rows_of(of, children.lo)
+
+        return rows
+
+    def _runs_split(self, state: BeamState, width: Ints) -> Children:
+        """By halving every interval whose two ends differ: O(children · log rows)."""
         beam = np.flatnonzero(width > 0)
         left, right = state.lo[beam], state.hi[beam] - 1
         segment, depth = state.segment, state.depth
@@ -109,7 +126,12 @@ class SortedRows:
             first, last = np.concatenate([first, token]), np.concatenate([token, last])
         beam, at, token = (np.concatenate(x) for x in zip(*found, strict=True))
         order = np.lexsort((at, beam))
-        return beam[order], at[order], token[order]
+        beam, at, token = beam[order], at[order], token[order].astype(np.int64)
+        ptr = beam.searchsorted(np.arange(len(width) + 1))
+        hi = np.empty_like(at)
+        hi[:-1] = at[1:]
+        hi[ptr[1:][width > 0] - 1] = state.hi[width > 0]
+        return Children(ptr, beam, token, at, hi, self._count(segment))
 
     def bound(self, state: BeamState, tokens: Ints, *, right: bool) -> Ints:
         """First position of each range whose token is >= (or > when ``right``) the wanted one."""
@@ -122,7 +144,7 @@ class SortedRows:
             if len(active) == 0:
                 return lo
             middle = (lo[active] + hi[active]) >> 1
-            token = self.token_at(segment[active], state.depth[active], middle)
+            token = self.token_at(segment[active], state.depth[active], middle).astype(np.int64)
             token[token == self.separator] = -1
             up = token <= wanted[active] if right else token < wanted[active]
             lo[active] = np.where(up, middle + 1, lo[active])
@@ -136,7 +158,7 @@ class SortedRows:
     def pool_strings(self, strings: Ints) -> Strings:
         """Token strings by their number among all pools."""
         start = self.off[strings].astype(np.int64)
-        lengths = self.off[strings + 1].astype(np.int64) - start
+        lengths = self.off[strings + 1].astype(np.int64) - start - 1
         offsets = np.zeros(len(strings) + 1, np.int64)
         np.cumsum(lengths, out=offsets[1:])
         return Strings(self.tok[ragged_ranges(start, lengths)].astype(np.int64), offsets)
@@ -153,7 +175,7 @@ class SortedRows:
         pieces, lengths = [], []
         for k in range(1, self.segments):
             string = self.base[k] + self.arrays["ids"][k - 1, row].astype(np.int64)
-            start, end = self.off[string].astype(np.int64), self.off[string + 1].astype(np.int64)
+            start, end = (self.off[string + k].astype(np.int64) - k for k in (0, 1))
             start = start + np.where(segment == k, depth, 0)
             size = np.where(segment > k, 0, end - start)
             pieces.append(start)

@@ -69,7 +69,7 @@ def test_every_flipped_byte_of_an_array_is_found(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda h: h.update(version=99), "version 99, this program reads 1"),
+        (lambda h: h.update(version=99), "version 99, this program reads 2"),
         (lambda h: h.update(separator=3), "header does not match its checksum"),
         (lambda h: h.update(format="zip"), "not the header"),
     ],

@@ -20,7 +20,8 @@ def walk(index: PrefixIndex, root: dict[int, Any], leaves: dict[tuple[int, ...],
         seen += len(nodes)
         lo, hi = index.leaves(state)
         allowed, again = index.allowed(state), index.children(state)
-        assert all(np.array_equal(x, y) for x, y in zip(allowed, again, strict=True))
+        for name in ("ptr", "beam", "token", "lo", "hi", "counts"):
+            assert np.array_equal(getattr(allowed, name), getattr(again, name)), name
         for b, (node, path) in enumerate(zip(nodes, paths, strict=True)):
             a, z = allowed.ptr[b], allowed.ptr[b + 1]
             assert sorted(allowed.token[a:z].tolist()) == sorted(node)
