@@ -32,6 +32,9 @@ class KgCLUE(QuestionData):
             own predicates, none of which training shows.
         valid_rows: evaluate at most so many validation questions an epoch; None for all.
         limit: at most so many training questions, for learning curves; None for all.
+        held_out: share of the training predicates whose questions are not trained on: they tune
+            the weights of the parts of an answer, since predicates of a test are new.
+        tune_rows: at most so many of those questions are looked at.
         resplit: mix train and valid and split again, so that predicates of valid occur in train.
         batch_size, eval_batch_size, num_workers, seed, max_question, max_length, swap, noise,
         index, strict: as in ``QuestionData``.
@@ -51,6 +54,8 @@ class KgCLUE(QuestionData):
         base: str = "rich",
         valid_rows: int | None = 300,
         limit: int | None = None,
+        held_out: float = 0.1,
+        tune_rows: int = 1200,
         resplit: bool = False,
         batch_size: int = 32,
         eval_batch_size: int | None = 64,
@@ -81,6 +86,9 @@ class KgCLUE(QuestionData):
         if base not in (*MODES, *MODES_UNSEEN):
             accepted = ", ".join((*MODES, *MODES_UNSEEN))
             raise ValueError(f"data.base={base!r}: accepted are {accepted}")
+        if not 0 <= held_out < 1:
+            raise ValueError(f"data.held_out={held_out}: a share from 0 to below 1")
+        self.held_out, self.tune_rows = held_out, tune_rows
         self.files = {"train": train, "valid": valid, "test": test}
         self.triples, self.mode = triples, base
         self.policy = RowPolicy(on_error, max_bad, None if bad_rows is None else Path(bad_rows))
@@ -101,8 +109,11 @@ class KgCLUE(QuestionData):
         test = parts.get("test", parts["valid"])
         if self.resplit:
             parts["train"], parts["valid"], test = self._mixed(parts["train"], parts["valid"])
-        self.base = self._base(parts["train"], [*parts["valid"], *parts.get("test", [])])
-        self.train_set = self._rows(parts["train"][: self.limit], train=True)
+        kept, tune = self._without_some_predicates(parts["train"])
+        held = [*parts["valid"], *parts.get("test", [])]
+        self.base = self._base(parts["train"], [kept, tune, held])
+        self.train_set = self._rows(kept[: self.limit], train=True)
+        self.tune_set = self._rows(tune[: self.tune_rows])
         self.valid_set = self._rows(parts["valid"][: self.valid_rows])
         self.test_set = self._rows(test)
         self.counts["bad_rows"] = len(self.policy.bad)
@@ -130,20 +141,39 @@ class KgCLUE(QuestionData):
         held = rows[len(train) :]
         return rows[: len(train)], held, held
 
-    def _base(self, train: list[Question], held: list[Question]) -> list[Record]:
+    def _without_some_predicates(
+        self, train: list[Question]
+    ) -> tuple[list[Question], list[Question]]:
+        """The questions to train on, and those of the predicates held out, each in file order."""
+        import random
+
+        predicates = sorted({q.predicate for q in train})
+        count = int(self.held_out * len(predicates))
+        drawn = random.Random(f"{self.seed}/held out").sample(predicates, count)
+        out = set(drawn)
+        return [q for q in train if q.predicate not in out], [
+            q for q in train if q.predicate in out
+        ]
+
+    def _base(self, train: list[Question], parts: list[list[Question]]) -> list[Record]:
         if self.index is not None:
             return [((s, p, m), o) for s, p, m, o in knowledge_base(train, "qa", seed=self.seed)]
         if self.triples is not None:
             return list(self._read_triples())
         if self.mode in MODES:
-            triples = knowledge_base([*train, *held], self.mode, seed=self.seed)
+            triples = knowledge_base([*train, *parts[-1]], self.mode, seed=self.seed)
         else:
-            mode = self.mode.removesuffix("_unseen")
-            own = knowledge_base(held, mode, seed=self.seed)
-            names = {t[0] for t in own}
-            others = knowledge_base(train, mode, seed=self.seed)
-            triples = own + [t for t in others if t[0] not in names]
+            triples = self._unseen(parts)
         return [((s, p, m), o) for s, p, m, o in triples]
+
+    def _unseen(self, parts: list[list[Question]]) -> list[Any]:
+        """Each part's names have predicates of that part alone; a later part owns a shared name."""
+        mode, triples = self.mode.removesuffix("_unseen"), []
+        for part in reversed([p for p in parts if p]):
+            names = {t[0] for t in triples}
+            own = knowledge_base(part, mode, seed=self.seed)
+            triples += [t for t in own if t[0] not in names]
+        return triples
 
     def _read_triples(self) -> Any:
         path = existing(self.triples, "data.triples")

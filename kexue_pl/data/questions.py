@@ -21,6 +21,7 @@ from kexue_pl.retrieval.encode import Encode, concatenate, encoder_of
 
 _LOG = logging.getLogger(__name__)
 
+WINDOW = 32  # batches whose rows are sorted by length
 Record = tuple[tuple[str, ...], str]  # (segments of the key, value)
 
 
@@ -76,6 +77,7 @@ class QuestionData(DataModule):
         self.index, self.strict = index, strict
         self.base: list[Record] = []
         self._measured = False
+        self.tune_set: list[Row] = []  # questions of predicates kept from training, if any
         self._letters: list[str] = []
 
     def texts(self) -> Iterable[str]:
@@ -139,6 +141,22 @@ class QuestionData(DataModule):
             name, len(cut), what, setting, first, length, shown(saw),
         )  # fmt: skip
 
+    def train_batches(self, epoch: int) -> list[list[int]]:
+        """Batches of questions of like length: a third of the work is padding otherwise.
+
+        The rows of ``WINDOW`` batches of the usual order are sorted by length, cut again, and the
+        batches shuffled: which rows make an epoch stays as it was.
+        """
+        batches = super().train_batches(epoch)
+        size, length = len(batches[0]), self._lengths()
+        out: list[list[int]] = []
+        for start in range(0, len(batches), WINDOW):
+            rows = [row for batch in batches[start : start + WINDOW] for row in batch]
+            rows.sort(key=length.__getitem__)
+            out += [rows[at : at + size] for at in range(0, len(rows), size)]
+        random.Random(f"{self.seed}/{epoch}/batches").shuffle(out)
+        return out
+
     def make_index(self) -> PrefixIndex:
         """The index of the base under the tokenizer, or the stored one.
 
@@ -188,6 +206,9 @@ class QuestionData(DataModule):
         return {
             "input_ids": input_ids, "segment": segment, "attention_mask": mask, "row_id": number
         }  # fmt: skip
+
+    def _lengths(self) -> list[int]:
+        return [len(row["question"]) + sum(map(len, row["key"])) for row in self.train_set or []]
 
     def _encoder(self) -> Encode:
         return encoder_of(self.tokenizer)

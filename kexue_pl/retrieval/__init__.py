@@ -17,6 +17,7 @@ from kexue_pl.retrieval.rule import rule
 from kexue_pl.retrieval.segment_search import SegmentSearch
 from kexue_pl.retrieval.strings import Strings
 from kexue_pl.retrieval.triples import index_file
+from kexue_pl.retrieval.tuning import Weights
 
 __all__ = [
     "BeamState",
@@ -33,6 +34,7 @@ __all__ = [
     "SegmentScorer",
     "SegmentSearch",
     "Strings",
+    "Weights",
     "find_names",
     "rule",
     "train_segment_scorer",

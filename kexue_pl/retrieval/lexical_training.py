@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kexue_pl.retrieval.beam_state import Ints
-from kexue_pl.retrieval.lexical import Lexical, Side, stack
+from kexue_pl.retrieval.lexical import Lexical, stack
 from kexue_pl.retrieval.lexical_scorer import LexicalScorer, cosine_rate, pad
 from kexue_pl.retrieval.names import Names, find_names, masked
 from kexue_pl.retrieval.prefix_index import PrefixIndex
@@ -52,10 +52,10 @@ class SegmentScorer:
         return np.asarray(out.double().numpy())
 
     @torch.no_grad()
-    def predicates(self, texts: Side, predicates: Side, q: Ints, p: Ints) -> NDArray[np.float64]:
-        """Scores of the pairs (masked question q[k], predicate p[k]), (N,)."""
-        features = torch.from_numpy(self.lexical.at(texts, predicates, q, p))
-        return np.asarray(self.model.predicates(features).double().numpy())
+    def predicates(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Scores of predicates from their nine features (N, 9), (N,)."""
+        given = torch.from_numpy(features.astype(np.float32))
+        return np.asarray(self.model.predicates(given).double().numpy())
 
     def document_frequency(self, index: PrefixIndex) -> Ints:
         """Training questions that hold each name of the base, (names,) int64."""
@@ -86,8 +86,12 @@ def train_segment_scorer(
         names, predicates: token ids of the right name and predicate of each question.
         vocabulary: number of token ids; ``vocabulary`` itself stands for the masked name.
         silent: ids that share nothing.
-        steps, batch, hard, lr, seed: of the training.
+        steps, batch, hard, lr, seed: of the training; 0 steps give a scorer whose weights are loaded
+            afterwards, without the tables that training needs.
     """
+    if steps == 0:
+        lexical = _Questions(questions, names, vocabulary, silent).lexical
+        return SegmentScorer(LexicalScorer(vocabulary + 1).eval(), lexical, questions, vocabulary)
     data = _Examples(index, questions, names, predicates, vocabulary, silent)
     # A first question may come in the middle of an evaluation, where gradients are off.
     with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]):
@@ -123,6 +127,17 @@ def _fit(
     return model
 
 
+class _Questions:
+    """Where the right names stand in the training questions, and idf without them."""
+
+    def __init__(
+        self, questions: Strings, names: list[list[int]], vocabulary: int, silent: list[int]
+    ) -> None:
+        self.right, self.usable = _right_names(questions, names)
+        self.texts = masked(questions, self.right, vocabulary)
+        self.lexical = Lexical(self.texts, vocabulary + 1, [*silent, vocabulary])
+
+
 class _Examples:
     """Tables of all training questions against all training predicates, and the wrong names."""
 
@@ -136,8 +151,8 @@ class _Examples:
         silent: list[int],
     ) -> None:
         self.questions, self.filler = questions, vocabulary
-        right, usable = _right_names(questions, names)
-        self.right = right
+        known = _Questions(questions, names, vocabulary, silent)
+        self.right, self.lexical = right, lexical = known.right, known.lexical
         found = find_names(index, questions)
         self.df = np.bincount(found.name, minlength=int(index.base[1]))
         wrong = (right.start[found.question] != found.start) | (
@@ -148,14 +163,12 @@ class _Examples:
         self.own_df = self._own_df(found)
         distinct = sorted({tuple(p) for p in predicates})
         number = {p: i for i, p in enumerate(distinct)}
-        self.texts = masked(questions, right, vocabulary)
-        self.lexical = Lexical(self.texts, vocabulary + 1, [*silent, vocabulary])
-        self.q, self.p = self.lexical.side(self.texts), self.lexical.side(Strings.of(distinct))
-        self.lcs, self.shared, self.pairs = self.lexical.table(self.q, self.p)
+        self.q, self.p = lexical.side(known.texts), lexical.side(Strings.of(distinct))
+        self.lcs, self.shared, self.pairs = lexical.table(self.q, self.p)
         size = np.maximum(self.p.strings.lengths, 1)
         near = min(NEAR, len(distinct))
         self.near = np.argsort(-(self.lcs / np.sqrt(size)), axis=1, kind="stable")[:, :near]
-        self.usable = np.flatnonzero(usable)
+        self.usable = np.flatnonzero(known.usable)
         self.target = np.array([number[tuple(p)] for p in predicates])
         self.gold = self.target[self.usable]
 

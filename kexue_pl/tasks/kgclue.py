@@ -42,6 +42,8 @@ class KgclueTask(BaseTask):
         seq2seq: weight of the model's log p of a predicate beside the lexical scores.
         prior: weight of the model's log prior of a predicate, which is subtracted.
         names_kept: names of a question whose predicates are scored.
+        tune: learn the weights above that are not 0 on the questions that the data hold out for it,
+            if any: their predicates are new to the model, as those of a test are.
         lexical_steps: training steps of the lexical scores, 64 questions each.
         baselines: answer the test by all methods; False by the main one alone.
     """
@@ -66,6 +68,7 @@ class KgclueTask(BaseTask):
         seq2seq: float = 0.6,
         prior: float = 1.0,
         names_kept: int = 2,
+        tune: bool = True,
         lexical_steps: int = 600,
         baselines: bool = True,
     ) -> None:
@@ -74,7 +77,7 @@ class KgclueTask(BaseTask):
             raise ValueError(f"task.beams={beams}: must be at least 1")
         self.data = data
         self.settings = Settings(
-            beams, renormalise, lookahead, skip_forced, lexical, seq2seq, prior, names_kept
+            beams, renormalise, lookahead, skip_forced, lexical, seq2seq, prior, names_kept, tune
         )
         self.lexical_steps, self.baselines = lexical_steps, baselines
         self.model: KeyModel = model.build(data.tokenizer, attention=attention)
@@ -182,7 +185,8 @@ class KgclueTask(BaseTask):
                 self.log(f"val/{name}", value, prog_bar=name == "score")
 
     def on_test_epoch_start(self) -> None:
-        """A new table."""
+        """A new table; prior and weights are measured anew, since the model may have learned."""
+        self._answerer = None
         self.found, self.faults, self.scores = {}, [], {}
 
     def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:

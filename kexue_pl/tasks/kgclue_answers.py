@@ -25,6 +25,7 @@ from kexue_pl.retrieval import (
 )
 from kexue_pl.retrieval.beam_state import Ints
 from kexue_pl.retrieval.official import Answer
+from kexue_pl.retrieval.tuning import Weights
 
 PRIOR_QUESTIONS = 3
 BRANCHES = 64  # predicates of one row when the prior is measured
@@ -57,6 +58,12 @@ class Settings:
     seq2seq: float = 0.6
     prior: float = 1.0
     names_kept: int = 2
+    tune: bool = True
+
+    @property
+    def weights(self) -> Weights:
+        """Weights of the parts as they were given."""
+        return Weights(self.lexical, self.seq2seq, self.prior)
 
 
 class Answerer:
@@ -82,15 +89,21 @@ class Answerer:
         self.vocabulary = len(data.tokenizer)
         self.scorer = scorer if index.segments > 1 else None
         self._searches: dict[str, SegmentSearch] = {}
+        self._prior: NDArray[np.float64] | None = None
 
     def methods(self) -> list[str]:
-        """Names of the methods that apply, the main one first."""
+        """Names of the methods that apply, the main one first.
+
+        ``seq2seq`` is the beam search of the article, ``less_prior`` scores whole segments by the
+        model less its prior, ``lexical`` by features, ``combined`` by both.
+        """
         if self.index.segments < 2:
             return ["seq2seq", "unconstrained"]
-        learned = [] if self.scorer is None else ["combined", "lexical"]
-        if self.settings.seq2seq == 0 and learned:
-            learned.reverse()
-        return [*learned, "seq2seq", "rule", "unconstrained"]
+        model = self.settings.seq2seq != 0
+        found = ["combined"] if model and self.scorer else []
+        found += ["lexical"] if self.scorer else []
+        found += ["less_prior"] if model and self.settings.prior and self.data.train_set else []
+        return [*found, "seq2seq", "rule", "unconstrained"]
 
     def answer(self, method: str, texts: Sequence[str]) -> list[list[Found]]:
         """Best answers of each question, best first; empty lists where nothing was found."""
@@ -127,7 +140,8 @@ class Answerer:
         found = search.search(
             questions,
             answers=self.settings.beams,
-            model=self._model_score(questions) if search.model else None,
+            model=self._model_score(questions) if search.weights.model else None,
+            model_names=self._model_names(questions),
         )
         missing = [i for i, hypotheses in enumerate(found) if not hypotheses]
         if missing:
@@ -136,21 +150,48 @@ class Answerer:
                 found[i] = hypotheses
         return found
 
+    def weights(self, method: str) -> Weights:
+        """Weights of the parts, tuned where the data hold questions out for it."""
+        return self._search(method).weights
+
     def _search(self, method: str) -> SegmentSearch:
         if method not in self._searches:
-            assert self.scorer is not None  # methods() offers it only then
-            weight = self.settings.seq2seq if method == "combined" else 0.0
-            prior = self.log_prior() if weight and self.settings.prior else None
-            self._searches[method] = SegmentSearch(
-                self.index,
-                self.scorer,
-                lexical=self.settings.lexical,
-                model=weight,
-                prior=self.settings.prior,
-                names_kept=self.settings.names_kept,
-                log_prior=prior,
-            )
+            given = self.settings.weights
+            if method == "lexical":
+                given = given._replace(model=0.0)
+            elif method == "less_prior":
+                given = given._replace(lexical=0.0)
+            prior = self.log_prior() if given.model and given.prior else None
+            scorer = self.scorer if given.lexical else None
+            names = self.settings.names_kept
+            search = SegmentSearch(self.index, scorer, given, names, prior)
+            if self.settings.tune and self.data.tune_set and method != "lexical":
+                search.weights = self._tuned(search)
+            self._searches[method] = search
         return self._searches[method]
+
+    def _tuned(self, search: SegmentSearch) -> Weights:
+        rows = self.data.tune_set
+        questions = self.data.question_tokens([row["question"] for row in rows])
+        parts = self.data.encode([text for row in rows for text in row["key"]])
+        k = self.index.segments
+        keys = [[parts[i * k + s] for s in range(k)] for i in range(len(rows))]
+        return search.tuned(questions, keys, self._model_score(questions))
+
+    def _model_names(self, questions: Strings) -> Any:
+        """log p of names given the question, by the model."""
+
+        def score(question: Ints, name: Ints) -> NDArray[np.float64]:
+            starts = np.flatnonzero(np.diff(question, prepend=-1))
+            ends = np.append(starts[1:], len(question))
+            sources = [self._source(questions[int(question[s])]) for s in starts]
+            branches = [
+                [self._segment(0, n) for n in name[a:b].tolist()]
+                for a, b in zip(starts, ends, strict=True)
+            ]
+            return np.concatenate(self.model.branch_log_p(sources, [[]] * len(starts), branches))
+
+        return score
 
     def _model_score(self, questions: Strings) -> Any:
         """log p of predicates given question and name, by the model."""
@@ -170,6 +211,12 @@ class Answerer:
         return score
 
     def log_prior(self) -> NDArray[np.float64]:
+        """The model's log prior of every predicate, measured once."""
+        if self._prior is None:
+            self._prior = self._measured_prior()
+        return self._prior
+
+    def _measured_prior(self) -> NDArray[np.float64]:
         """Mean log p of every predicate over questions that do not ask for it, (predicates,).
 
         The questions are training questions far apart, each with its own name.

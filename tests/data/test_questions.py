@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from kexue_pl.data.base import DataModule
 from kexue_pl.data.keyed_pairs import KeyedPairs
 from kexue_pl.data.kgclue import KgCLUE
 from kexue_pl.data.questions import QuestionData
@@ -103,6 +104,24 @@ def test_keys_are_unique_and_test_entities_new(world: Any) -> None:
     assert test and not train & test
 
 
+def test_batches_hold_the_rows_of_the_plain_order_with_less_padding(world: Any) -> None:
+    lengths = world._lengths()
+    waste = {}
+    for name, batches in (
+        ("grouped", world.train_batches(1)),
+        ("plain", DataModule.train_batches(world, 1)),
+    ):
+        waste[name] = sum(max(lengths[i] for i in b) * len(b) for b in batches)
+        waste[name] -= sum(lengths[i] for b in batches for i in b)
+        waste[f"{name} rows"] = sorted(i for b in batches for i in b)
+        assert {len(b) for b in batches} == {world.batch_size}
+    assert waste["grouped rows"] == waste["plain rows"]
+    assert waste["grouped"] < 0.5 * waste["plain"]
+    assert world.train_batches(1) == world.train_batches(1) != world.train_batches(2)
+    shortest = [min(lengths[i] for i in b) for b in world.train_batches(1)]
+    assert shortest != sorted(shortest)
+
+
 def question_files(folder: Path) -> tuple[str, str]:
     paths = []
     for name, count in (("train", 30), ("valid", 10)):
@@ -130,6 +149,24 @@ def test_kgclue_files_and_bases(tmp_path: Path, base: str) -> None:
         assert {key[1] for key in keys if key[0] in own} <= asked
 
 
+def test_held_out_predicates_are_never_trained_on(tmp_path: Path) -> None:
+    train, valid = question_files(tmp_path)
+    data = ready(KgCLUE(train=train, valid=valid, base="rich", held_out=0.3))
+    trained, tuned = ({r["key"][1] for r in rows} for rows in (data.train_set, data.tune_set))
+    assert len(tuned) == 2 and len(trained) == 5 and not trained & tuned
+    assert len(data.train_set) + len(data.tune_set) == 30
+    keys = {key for key, _ in data.base}
+    assert all(r["key"] in keys and not r["train"] for r in data.tune_set)
+    less = ready(KgCLUE(train=train, valid=valid, held_out=0.3, tune_rows=3))
+    assert less.tune_set == data.tune_set[:3]
+    other = ready(KgCLUE(train=train, valid=valid, held_out=0.3, seed=1))
+    assert {r["key"][1] for r in other.tune_set} != tuned
+    assert not ready(KgCLUE(train=train, valid=valid, held_out=0)).tune_set
+    unseen = ready(KgCLUE(train=train, valid=valid, base="rich_unseen", held_out=0.3))
+    own = {r["key"][0] for r in unseen.tune_set}
+    assert {key[1] for key, _ in unseen.base if key[0] in own} <= tuned
+
+
 def test_kgclue_resplit_stored_index_and_triples(tmp_path: Path) -> None:
     train, valid = question_files(tmp_path)
     data = ready(KgCLUE(train=train, valid=valid, base="qa", resplit=True))
@@ -154,6 +191,8 @@ def test_kgclue_faults_name_the_key() -> None:
         KgCLUE(train="a", valid="b", base="easy")
     with pytest.raises(ValueError, match=r"data.train=a: no such file"):
         KgCLUE(train="a", valid="b").setup("fit")
+    with pytest.raises(ValueError, match=r"data.held_out=1.0: a share from 0 to below 1"):
+        KgCLUE(train="a", valid="b", held_out=1.0)
     with pytest.raises(ValueError, match=r"data.swap=2"):
         WorldQuestions(swap=2)
 

@@ -13,6 +13,7 @@ from kexue_pl.retrieval.lexical_training import SegmentScorer, train_segment_sco
 from kexue_pl.retrieval.names import find_names
 from kexue_pl.retrieval.rule import rule
 from kexue_pl.retrieval.segment_search import SegmentSearch
+from kexue_pl.retrieval.tuning import Weights
 from tests.retrieval.toy import SEP, VOCABULARY, toy
 
 Trained = tuple[PrefixIndex, Strings, list[list[int]], list[list[int]], SegmentScorer]
@@ -67,9 +68,11 @@ def test_model_and_prior_are_switches(trained: Trained) -> None:
     echo = lambda question, name, predicate: prior[predicate]  # noqa: E731
     plain = SegmentSearch(index, scorer).search(questions)
     # A model that knows nothing but its prior says nothing once the prior is subtracted.
-    both = SegmentSearch(index, scorer, model=0.6, log_prior=prior).search(questions, model=echo)
+    both = SegmentSearch(index, scorer, Weights(model=0.6), log_prior=prior).search(
+        questions, model=echo
+    )
     assert [h[0].tokens for h in both] == [h[0].tokens for h in plain]
-    alone = SegmentSearch(index, scorer, lexical=0, model=100.0, prior=0)
+    alone = SegmentSearch(index, scorer, Weights(0, 100.0, 0))
     for found, question in zip(alone.search(questions, model=echo), plain, strict=True):
         name = found[0].tokens[: found[0].tokens.index(SEP)]
         state = index.find([*name, SEP])
@@ -78,7 +81,52 @@ def test_model_and_prior_are_switches(trained: Trained) -> None:
         ids = index.arrays["ids"][0]
         assert ids[found[0].lo] == ids[lo:hi].max()
     with pytest.raises(ValueError, match="give log_prior"):
-        SegmentSearch(index, scorer, model=0.6)
+        SegmentSearch(index, scorer, Weights(model=0.6))
+
+
+def test_weights_are_learned_on_known_answers(trained: Trained) -> None:
+    index, questions, names, predicates, scorer = trained
+    rng = np.random.default_rng(0)
+    prior = rng.normal(size=int(index.base[2] - index.base[1])) * 3
+    # A model that knows the answer, blurred by a liking of its own which is its prior.
+    right = {}
+    for q, p in enumerate(predicates):
+        pool = index.pool_strings(np.arange(index.base[1], index.base[2]))
+        right[q] = [pool[i] for i in range(len(pool))].index(p)
+
+    def knows(question: Any, name: Any, predicate: Any) -> Any:
+        hit = np.array([right[q] == p for q, p in zip(question.tolist(), predicate.tolist())])
+        return 2.0 * hit + rng.normal(size=len(hit)) + prior[predicate]
+
+    keys = [[n, p, []] for n, p in zip(names, predicates, strict=True)]
+    search = SegmentSearch(index, scorer, Weights(1, 1, 1), log_prior=prior)
+    found = search.tuned(questions, keys, knows)
+    assert found.features and found.model > 0.5 and found.prior == pytest.approx(1, abs=0.2)
+    # A model that knows nothing is switched off; what was off stays off.
+
+    def errs(question: Any, name: Any, predicate: Any) -> Any:
+        return prior[predicate] - knows(question, name, predicate)
+
+    assert search.tuned(questions, keys, errs)[1:3] == (0, 0)
+    off = SegmentSearch(index, scorer, Weights(1, 1, 0), log_prior=prior)
+    assert off.tuned(questions, keys, knows).prior == 0
+    assert search.tuned(questions.take(np.arange(1)), [[[7], [7], []]], knows) == search.weights
+
+
+def test_without_a_scorer_the_model_names(trained: Trained) -> None:
+    index, questions, _, _, _ = trained
+    search = SegmentSearch(index, None, Weights(0, 1, 0))
+    first = lambda question, name: -1.0 * name  # noqa: E731
+    equal = lambda question, name, predicate: 0.0 * predicate  # noqa: E731
+    found = search.search(questions.take(np.arange(9)), model=equal, model_names=first)
+    every = find_names(index, questions.take(np.arange(9)))
+    for q, hypotheses in enumerate(found):
+        lowest = int(every.name[every.question == q].min())
+        assert index.strings_of(hypotheses[0].lo)[0] == lowest
+    with pytest.raises(ValueError, match="model_names=None"):
+        search.search(questions)
+    with pytest.raises(ValueError, match="give a scorer, or set lexical=0"):
+        SegmentSearch(index, None)
 
 
 def test_shortest_meaning_is_answered() -> None:

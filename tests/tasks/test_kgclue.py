@@ -70,7 +70,7 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> tuple[KgclueTask, KgCLUE
 
 def test_all_figures_are_there_and_all_answers_are_keys(fitted: Any) -> None:
     task, _, metrics = fitted
-    for method in ("combined", "lexical", "seq2seq", "rule"):
+    for method in ("combined", "lexical", "less_prior", "seq2seq", "rule"):
         assert metrics[f"test/{method}/keys"] == 100
         for name in ("em", "f1", "score", "em_s", "em_p", "em_o", "em_all"):
             assert 0 <= metrics[f"test/{method}/{name}"] <= 100
@@ -78,7 +78,7 @@ def test_all_figures_are_there_and_all_answers_are_keys(fitted: Any) -> None:
     assert metrics["test/score"] == metrics["test/combined/score"]
     assert {"val/loss", "val/score", "val/em"} <= set(metrics)
     methods = {row["method"] for row in task.tables()["methods"]}
-    assert methods == {"combined", "lexical", "seq2seq", "rule", "unconstrained"}
+    assert methods == {"combined", "lexical", "less_prior", "seq2seq", "rule", "unconstrained"}
     wrong = task.tables()["errors"]
     assert len(wrong) == round(11 * (100 - metrics["test/em"]) / 100)
 
@@ -102,7 +102,7 @@ def test_checkpoint_holds_primitives_and_answers_alike(fitted: Any, tmp_path: Pa
     again.on_load_checkpoint(loaded)
     again.load_state_dict(loaded["state_dict"])
     texts = [row["question"] for row in data.test_set]
-    for method in ("combined", "lexical", "seq2seq"):
+    for method in ("combined", "lexical", "less_prior", "seq2seq"):
         one = task.eval().answerer().answer(method, texts)
         two = again.eval().answerer().answer(method, texts)
         assert [f[0].answer for f in one] == [f[0].answer for f in two]
@@ -156,7 +156,11 @@ def test_every_attention_option_trains_and_decodes_alike(name: str, tmp_path: Pa
 
 def test_lexical_can_be_switched_off(tmp_path: Path) -> None:
     task, _ = make(tmp_path, lexical=0)
+    assert task.answerer().methods() == ["less_prior", "seq2seq", "rule", "unconstrained"]
+    task, _ = make(tmp_path, lexical=0, prior=0)
     assert task.answerer().methods() == ["seq2seq", "rule", "unconstrained"]
+    task, _ = make(tmp_path, seq2seq=0)
+    assert task.answerer().methods() == ["lexical", "seq2seq", "rule", "unconstrained"]
     with pytest.raises(ValueError, match=r"task.beams=0"):
         make(tmp_path, beams=0)
 
@@ -196,7 +200,7 @@ def decode(here: int, world: int, folder: str) -> tuple[float, list[int], dict[s
     assert (rank(), world_size()) == (here, world)
     path = Path(folder) / str(here)
     path.mkdir(exist_ok=True)
-    task, data = make(path, lexical=0, baselines=False)
+    task, data = make(path, lexical=0, prior=0, baselines=False)
     task.eval()
     batch = data.collate(
         [{**data.train_set[i], "row_id": i, "epoch": 0} for i in range(here, 8, world)]
