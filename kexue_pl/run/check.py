@@ -122,7 +122,9 @@ def _resume(config: DictConfig) -> Iterator[str]:
             yield f"resume={resume}: remote checkpoints are refused; copy the file here first"
         else:
             yield f"resume={resume}: no such file; resume takes never, auto or a checkpoint file"
-    if not config.train and resume == "never":
+    # A pretrained masked language model is tested as it is; other models have heads to be trained.
+    ready = str((config.model or {}).get("_target_", "")).endswith(".PretrainedMLM")
+    if not config.train and resume == "never" and not ready:
         yield "train=false: nothing to test; name a checkpoint with resume=PATH or resume=auto"
 
 
