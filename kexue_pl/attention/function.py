@@ -106,7 +106,7 @@ class ScaledAttention:
         for observe in self.observers:
             observe(call)
         query, scale = self._scaled(call)
-        if type(call.positions).logits is not Positions.logits:
+        if type(call.positions).logits is not Positions.logits or _short_in_bfloat16(query, key):
             return _attend_in_chunks(call, query, value, scale, dropout), None
         return self._sdpa(
             module, query, call.key, value, attention_mask, dropout=dropout, scaling=scale,
@@ -199,6 +199,17 @@ def row_logits(call: Call, query: Tensor, key: Tensor, rows: slice, scale: float
         own = torch.arange(rows.start, rows.stop, device=key.device)[:, None]
         logits = logits.masked_fill(places > own, torch.finfo(logits.dtype).min)
     return logits
+
+
+def _short_in_bfloat16(query: Tensor, key: Tensor) -> bool:
+    """Whether plain products beat the fused kernel: training on a CPU in bfloat16, few keys.
+
+    There the backward pass of PyTorch's kernel takes several times as long as the products
+    (scripts/bench/attention.py); up to ROWS keys they need no more memory than one chunk.
+    """
+    trained = torch.is_grad_enabled() and query.requires_grad
+    few = max(query.shape[2], key.shape[2]) <= ROWS
+    return trained and few and query.dtype == torch.bfloat16 and query.device.type == "cpu"
 
 
 def _attend_in_chunks(

@@ -20,8 +20,9 @@ from kexue_pl.attention import (
     Standard,
     YaRN,
     register,
+    roformer_to_bert,
 )
-from tests.attention.tiny import ENCODERS, build, inputs, unilm
+from tests.attention.tiny import ENCODERS, SIZE, build, inputs, loud, unilm
 
 SHARP = EntropyInvariant(base=4.0, floor=1.0)
 
@@ -67,6 +68,82 @@ def test_editing_left_padding_never_changes_valid_tokens(kind):
     assert torch.equal(before[padding.bool()], after[padding.bool()])
 
 
+@pytest.mark.filterwarnings("ignore:`past_key_values` is deprecated:FutureWarning")
+@pytest.mark.parametrize("kind", ["qwen2_lm", "llama_lm"])
+def test_editing_padding_never_reaches_cached_decoding(kind):
+    """Grouped heads, a prompt padded on the left, then one token at a time."""
+    register("leak_test", SHARP)
+    ids, padding = inputs()
+    padding = padding.flip(1)
+    model = build(kind, "leak_test")
+
+    @torch.no_grad()
+    def decoded(ids):
+        past, steps = None, []
+        for begin, end in ((0, 9), *((t, t + 1) for t in range(9, 16))):
+            past = model(
+                ids[:, begin:end],
+                attention_mask=padding[:, :end],
+                past_key_values=past.past_key_values if past else None,
+                use_cache=True,
+            )
+            steps.append(past.logits)
+        return torch.cat(steps, 1)
+
+    other = (ids + 7) % 47 + 3
+    before = decoded(ids)
+    assert torch.equal(
+        before[padding.bool()], decoded(torch.where(padding.bool(), ids, other))[padding.bool()]
+    )
+    assert (before - decoded(other))[padding.bool()].abs().max() > 1e-3
+
+
+def test_editing_padding_never_reaches_the_decoder_of_t5():
+    import transformers as hf
+
+    register("leak_test", SHARP)
+    config = hf.T5Config(
+        vocab_size=50, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4,
+        decoder_start_token_id=0,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    make = hf.T5ForConditionalGeneration
+    model = loud(make._from_config(config, attn_implementation="leak_test"))
+    ids, padding = inputs()
+    other = (ids + 7) % 47 + 3
+
+    @torch.no_grad()
+    def logits(source):
+        target = ids.flip(0)  # padded as the source's rows are, the other way round
+        return model(
+            input_ids=source,
+            attention_mask=padding,
+            decoder_input_ids=target,
+            decoder_attention_mask=padding.flip(0),
+        ).logits
+
+    before = logits(ids)
+    assert torch.equal(before, logits(torch.where(padding.bool(), ids, other)))
+    assert (before - logits(other)).abs().max() > 1e-3
+
+
+def test_editing_padding_never_reaches_a_converted_roformer():
+    import transformers as hf
+
+    torch.manual_seed(0)
+    original = hf.RoFormerForMaskedLM(hf.RoFormerConfig(**SIZE, embedding_size=32))
+    model = loud(roformer_to_bert(original, SHARP))
+    ids, padding = inputs()
+    other = (ids + 7) % 47 + 3
+    with torch.no_grad():
+        before, after, moved = (
+            model(given, attention_mask=padding).logits[padding.bool()]
+            for given in (ids, torch.where(padding.bool(), ids, other), other)
+        )
+    assert torch.equal(before, after)
+    assert (before - moved).abs().max() > 1e-3
+
+
 @pytest.mark.parametrize("kind", [*ENCODERS, "qwen2", "llama"])
 def test_factor_one_is_sdpa_bit_for_bit(kind):
     register("one_test", Constant(1.0))
@@ -79,7 +156,7 @@ def test_factor_one_is_sdpa_bit_for_bit(kind):
             assert torch.equal(run(kind, "one_test", ids, **extra), plain)
 
 
-@pytest.mark.parametrize("kind", [*ENCODERS, "qwen2"])
+@pytest.mark.parametrize("kind", [*ENCODERS, "qwen2", "llama"])
 def test_all_ones_is_no_mask(kind):
     register("ones_test", SHARP)
     ids, padding = inputs()
@@ -88,7 +165,7 @@ def test_all_ones_is_no_mask(kind):
     assert torch.allclose(none, ones, atol=2e-6)
 
 
-@pytest.mark.parametrize("kind", ["bert", "nomic_bert", "t5", "qwen2"])
+@pytest.mark.parametrize("kind", [*ENCODERS, "qwen2", "llama"])
 def test_bool_and_float_masks_agree_and_empty_rows_are_finite(kind):
     register("unilm_test", SHARP)
     ids, padding = inputs()
@@ -219,3 +296,55 @@ def test_positions_and_scaling_in_bfloat16_and_under_autocast(positions):
     half = function(Layer().eval(), *[q.bfloat16()] * 3, None)[0]
     assert half.dtype == torch.bfloat16
     assert (half.float() - exact).abs().max() < 0.1
+
+
+@pytest.mark.parametrize("kind", ["none", "causal", "padding", "float"])
+@pytest.mark.parametrize("positions", [None, RoPE(), ALiBi()])
+def test_short_rows_in_bfloat16_train_as_the_kernel_does(kind, positions):
+    """Training on a CPU takes plain products there; longer rows and evaluation take the kernel."""
+    torch.manual_seed(0)
+    function = ScaledAttention("short", SHARP, positions)
+    layer = Layer(groups=2, causal=kind == "causal")
+    mask = torch.ones(2, 1, 9, 9, dtype=torch.bool)
+    mask[1, :, :, 6:] = False
+    mask = mask if kind in ("padding", "float") else None
+    if kind == "float":
+        mask = torch.randn(mask.shape).masked_fill(~mask, torch.finfo(torch.float32).min)
+    given = [torch.randn(2, heads, 9, 8) for heads in (4, 2, 2)]
+    grad = torch.randn(2, 9, 4, 8)
+    found = []
+    for dtype in (torch.float32, torch.bfloat16):
+        x = [part.to(dtype).requires_grad_() for part in given]
+        own = mask.to(dtype) if kind == "float" else mask
+        out = function(layer, *x, own)[0]
+        out.backward(grad.to(dtype))
+        found.append([out, *(part.grad for part in x)])
+    for exact, half in zip(*found):
+        assert half.dtype == torch.bfloat16
+        assert (half.float() - exact).abs().max() < 0.05 * exact.abs().max()
+
+
+def test_no_tensor_of_n_by_n_numbers_is_made():
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Largest(TorchDispatchMode):
+        size = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            out = func(*args, **(kwargs or {}))
+            for part in out if isinstance(out, (tuple, list)) else [out]:
+                if isinstance(part, torch.Tensor):
+                    self.size = max(self.size, part.untyped_storage().nbytes())
+            return out
+
+    n, d = 1024, 8
+    for causal in (False, True):
+        for dtype in (torch.float32, torch.bfloat16):
+            q = torch.randn(1, 1, n, d, dtype=dtype, requires_grad=True)
+            with Largest() as seen:
+                out = ScaledAttention("memory", SHARP)(Layer(causal=causal), q, q, q, None)[0]
+                out.backward(torch.ones_like(out))
+            assert n * d <= seen.size < n * n  # bytes, so an eighth of a square of floats at most
+        with Largest() as seen:  # the control: the same by hand
+            (q[0, 0] @ q[0, 0].T).softmax(-1).sum()
+        assert seen.size >= n * n

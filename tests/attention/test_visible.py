@@ -62,6 +62,35 @@ def test_causal_and_left_padding():
             assert torch.equal(rows(n)[left], expected[left])
 
 
+@pytest.mark.filterwarnings("ignore:`past_key_values` is deprecated:FutureWarning")
+@pytest.mark.parametrize("kind", ["qwen2_lm", "llama_lm"])
+@pytest.mark.parametrize("padded", [False, True])
+def test_cached_decoding(kind, padded):
+    """Each new row counts the cache and itself, without padding on the left."""
+    function = register("count_test", Standard())
+    counts, past = [], None
+    function.observers.append(lambda call: counts.append((call.offset, call.n)))
+    ids, padding = inputs()
+    left = padding.flip(1) if padded else torch.ones_like(padding)
+    expected = (torch.ones(16, 16).tril().bool()[None] & left[:, None].bool()).sum(-1)
+    model = build(kind, "count_test")
+    for begin, end in ((0, 9), (9, 12), (12, 13), (13, 16)):
+        counts.clear()
+        extra = {"attention_mask": left[:, :end]} if padded else {}
+        with torch.no_grad():
+            past = model(
+                ids[:, begin:end],
+                past_key_values=past.past_key_values if past else None,
+                use_cache=True,
+                **extra,
+            )
+        assert [offset for offset, _ in counts] == [begin, begin]
+        real = left[:, begin:end].bool()
+        for _, n in counts:
+            seen = n.expand(2, 1, end - begin, 1)[:, 0, :, 0]
+            assert torch.equal(seen[real], expected[:, begin:end][real])
+
+
 def test_sliding_window_counts_the_window():
     ids, padding = inputs()
     _, local = seen_by_model("modernbert", ids, attention_mask=padding)
