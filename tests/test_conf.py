@@ -34,6 +34,7 @@ NEAREST = {
     "balancer": "multitask",
     "data=text": "mlm",
     "data=stdlib": "mlm",
+    "data=peoples_daily": "mlm",
     "data=keyed_pairs": "kgclue",
     "data=kgclue": "kgclue",
     "data=toy": "multitask",

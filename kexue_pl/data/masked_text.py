@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -77,6 +78,7 @@ class MaskedText(LengthsData):
         eval_lengths: tokens of the rows of the test, each a multiple of the shortest; the test text
             is cut into rows of each length in turn.
         mask_rate: share of tokens to predict, above 0 and below 1.
+        train_mask_rate: that of training rows, where another share teaches faster; None = the same.
         whole_word: hide whole words.
         max_tokens: most training tokens, one pass over them is an epoch; None takes all.
         test_tokens: most tokens of the test, and of the validation.
@@ -91,6 +93,7 @@ class MaskedText(LengthsData):
         train_length: int = 64,
         eval_lengths: Sequence[int] = (64, 128, 256, 512, 1024),
         mask_rate: float = 0.15,
+        train_mask_rate: float | None = None,
         whole_word: bool = False,
         max_tokens: int | None = None,
         test_tokens: int = 65_536,
@@ -98,11 +101,14 @@ class MaskedText(LengthsData):
         num_workers: int = 0,
         seed: int = 0,
     ) -> None:
-        if not 0 < mask_rate < 1:
-            raise ValueError(f"data.mask_rate={mask_rate}: must lie between 0 and 1")
-        self.mask_rate, self.whole_word = mask_rate, whole_word
+        self.rates = mask_rate, mask_rate if train_mask_rate is None else train_mask_rate
+        for name, rate in zip(("mask_rate", "train_mask_rate"), self.rates):
+            if not 0 < rate < 1:
+                raise ValueError(f"data.{name}={rate}: must lie between 0 and 1")
+        self.whole_word = whole_word
         self.max_tokens, self.test_tokens = max_tokens, test_tokens
         self.rule: MaskRule | None = None
+        self.train_rule: MaskRule | None = None
         self.test_text: NDArray[np.int32] | None = None
         super().__init__(
             train_length=train_length,
@@ -139,12 +145,13 @@ class MaskedText(LengthsData):
         if tokenizer.mask_token_id is None:
             raise ValueError("task=mlm: the model's tokenizer has no mask token")
         self.rule = MaskRule(
-            rate=self.mask_rate,
+            rate=self.rates[0],
             mask_id=tokenizer.mask_token_id,
             vocab_size=len(tokenizer),
             first=_first_ordinary(tokenizer),
             edges=WordEdges.of(tokenizer) if self.whole_word else None,
         )
+        self.train_rule = replace(self.rule, rate=self.rates[1])
         train = pack(self.documents("train"), tokenizer, max_tokens=self.max_tokens)
         valid = pack(self.documents("valid"), tokenizer, max_tokens=self.test_tokens)
         self.test_text = pack(self.documents("test"), tokenizer, max_tokens=self.test_tokens)
@@ -182,15 +189,16 @@ class MaskedText(LengthsData):
 
     def collate(self, rows: list[dict[str, Any]]) -> dict[str, Tensor]:
         """``input_ids`` and ``labels`` (B, n); rows without masks are masked anew each epoch."""
-        assert self.rule is not None
+        rule = self.train_rule
+        assert rule is not None
         pairs = []
         for row in rows:
             if "labels" in row:
                 pairs.append((row["input_ids"], row["labels"]))
             else:
                 generator = np.random.default_rng([self.seed, row["epoch"], row["row_id"]])
-                chosen = choose(row["tokens"], self.rule, generator)
-                pairs.append(hide(row["tokens"], chosen, self.rule, generator))
+                chosen = choose(row["tokens"], rule, generator)
+                pairs.append(hide(row["tokens"], chosen, rule, generator))
         inputs, labels = (torch.from_numpy(np.stack(both)) for both in zip(*pairs))
         return {"input_ids": inputs, "labels": labels}
 

@@ -6,8 +6,9 @@ import hashlib
 import platform
 import random
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from kexue_pl.data.masked_text import MaskedText, Split
 from kexue_pl.documents import Documents
@@ -22,45 +23,11 @@ class Stdlib(MaskedText):
 
     Encoding tables and files below 2,000 characters are left out; 5 % of the files each are
     validation and test. The split depends on the names of the files alone, the text on the version
-    of Python, so figures compare within one version.
-
-    Args:
-        train_length: see :class:`MaskedText`.
-        eval_lengths: see :class:`MaskedText`.
-        mask_rate: see :class:`MaskedText`.
-        whole_word: see :class:`MaskedText`.
-        max_tokens: see :class:`MaskedText`.
-        test_tokens: see :class:`MaskedText`.
-        batch_size: see :class:`MaskedText`.
-        num_workers: see :class:`MaskedText`.
-        seed: see :class:`MaskedText`.
+    of Python, so figures compare within one version. Takes the arguments of :class:`MaskedText`.
     """
 
-    def __init__(
-        self,
-        *,
-        train_length: int = 64,
-        eval_lengths: Sequence[int] = (64, 128, 256, 512, 1024),
-        mask_rate: float = 0.15,
-        whole_word: bool = False,
-        max_tokens: int | None = 1_638_400,
-        test_tokens: int = 65_536,
-        batch_size: int = 32,
-        num_workers: int = 0,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(
-            train_length=train_length,
-            eval_lengths=eval_lengths,
-            mask_rate=mask_rate,
-            whole_word=whole_word,
-            max_tokens=max_tokens,
-            test_tokens=test_tokens,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            seed=seed,
-        )
-        self.files: dict[str, list[Path]] = {}
+    files: Mapping[str, list[Path]] = MappingProxyType({})
+    """Paths of each split, found in :meth:`setup`."""
 
     def setup(self, stage: str) -> None:
         """Find the files and split them."""

@@ -36,6 +36,7 @@ class Text(MaskedText):
         train_length: see :class:`MaskedText`.
         eval_lengths: see :class:`MaskedText`.
         mask_rate: see :class:`MaskedText`.
+        train_mask_rate: see :class:`MaskedText`.
         whole_word: see :class:`MaskedText`.
         max_tokens: see :class:`MaskedText`.
         test_tokens: see :class:`MaskedText`.
@@ -57,6 +58,7 @@ class Text(MaskedText):
         train_length: int = 64,
         eval_lengths: Sequence[int] = (64, 128, 256, 512, 1024),
         mask_rate: float = 0.15,
+        train_mask_rate: float | None = None,
         whole_word: bool = False,
         max_tokens: int | None = None,
         test_tokens: int = 65_536,
@@ -68,6 +70,7 @@ class Text(MaskedText):
             train_length=train_length,
             eval_lengths=eval_lengths,
             mask_rate=mask_rate,
+            train_mask_rate=train_mask_rate,
             whole_word=whole_word,
             max_tokens=max_tokens,
             test_tokens=test_tokens,

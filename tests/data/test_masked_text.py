@@ -71,6 +71,29 @@ def test_pack_has_no_padding_and_is_made_once(tmp_path, tokenizer):
         pack(Documents(list, "none", tmp_path), tokenizer)
 
 
+def test_packing_holds_a_few_documents_at_a_time(tmp_path, tokenizer):
+    alive, most = 0, 0
+
+    class Text(str):
+        def __del__(self):
+            nonlocal alive
+            alive -= 1
+
+    def read():
+        nonlocal alive, most
+        for number in range(1000):
+            alive += 1
+            most = max(most, alive)
+            yield Text(f"return foo + {number}\n")
+
+    tokens = pack(Documents(read, "many", tmp_path), tokenizer)
+    assert tokenizer.decode(tokens.tolist()) == "".join(read())
+    assert isinstance(tokens, np.memmap)  # and the tokens stay on disk
+    alive = most = 0
+    pack(Documents(read, "again", tmp_path), tokenizer)
+    assert 64 <= most <= 130
+
+
 def test_a_failed_file_leaves_nothing_behind(tmp_path):
     def broken(path):
         path.write_text("half")
