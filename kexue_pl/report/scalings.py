@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from kexue_pl.attention import Calibrated, EntropyProbe, install
 from kexue_pl.data.masking import IGNORED
 from kexue_pl.metrics.mcnemar import McNemar, mcnemar
 
-__all__ = ["Outcome", "Variant", "compare", "load_task", "markdown", "variants"]
+__all__ = ["Outcome", "Variant", "compare", "evaluate", "load_task", "markdown", "variants"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Variant:
 
     Attributes:
         name: of the scaling and the positions.
-        scaling: the rule of the logits.
+        scaling: the rule of the logits; None = that of the checkpoint, with what it learned.
         positions: inside the attention function; None = those of the checkpoint.
     """
 
@@ -122,17 +123,45 @@ class Outcome:
     entropy: float
 
 
+def evaluate(
+    task: Any, data: Any, variant: Variant, *, entropy_batches: int | None = None
+) -> dict[int, Outcome]:
+    """What a variant does at every length of the data, on the same hidden tokens.
+
+    Args:
+        task: an MLM task with trained weights; its scaling and positions are replaced.
+        data: its data, set up and with its tokenizer.
+        variant: how to run the model.
+        entropy_batches: batches of each length whose entropy is measured; None = all.
+    """
+    function = task.net.function
+    positions = variant.positions if variant.positions is not None else function.positions
+    if variant.scaling is None:
+        function.positions = positions
+    else:
+        task.net.function = install(task.net.model, variant.scaling, positions)
+    if isinstance(variant.scaling, Calibrated):
+        task.calibrate()
+    longest = max(data.eval_lengths)
+    return {
+        n: _outcome(task, loader, longest // n, entropy_batches)
+        for n, loader in zip(data.eval_lengths, data.test_dataloader())
+    }
+
+
 @torch.inference_mode()
-def _outcome(task: Any, loader: Any, rows_in_cluster: int) -> Outcome:
+def _outcome(task: Any, loader: Any, rows_in_cluster: int, entropy_batches: int | None) -> Outcome:
     hits, clusters, rows = [], [], 0
-    with EntropyProbe(task.net.function) as probe:
-        for batch in loader:
+    probe = EntropyProbe(task.net.function)
+    for number, batch in enumerate(loader):
+        watched = entropy_batches is None or number < entropy_batches
+        with probe if watched else nullcontext():
             logits, labels = task.predict(batch)
-            hits.append(logits.argmax(-1) == labels)
-            chosen = (batch["labels"] != IGNORED).sum(1)
-            numbers = torch.arange(rows, rows + len(chosen)) // rows_in_cluster
-            clusters.append(numbers.repeat_interleave(chosen))
-            rows += len(chosen)
+        hits.append(logits.argmax(-1) == labels)
+        chosen = (batch["labels"] != IGNORED).sum(1)
+        numbers = torch.arange(rows, rows + len(chosen)) // rows_in_cluster
+        clusters.append(numbers.repeat_interleave(chosen))
+        rows += len(chosen)
     return Outcome(torch.cat(hits), torch.cat(clusters), float(probe.mean().mean()))
 
 
@@ -152,13 +181,12 @@ def compare(task: Any, data: Any, tried: Sequence[Variant]) -> list[dict[str, An
     given = task.net.function.positions
     for variant in tried:
         positions = variant.positions if variant.positions is not None else given
-        task.net.function = install(task.net.model, variant.scaling, positions)
-        if isinstance(variant.scaling, Calibrated):
-            task.calibrate()
-        for n, loader in zip(data.eval_lengths, data.test_dataloader()):
-            found = _outcome(task, loader, max(data.eval_lengths) // n)
-            result = mcnemar(first.setdefault(n, found).hits, found.hits, found.clusters)
-            rows.append(_row(variant.name, n, found, result))
+        found = evaluate(task, data, replace(variant, positions=positions))
+        for n, outcome in found.items():
+            base = first.setdefault(n, outcome)
+            rows.append(
+                _row(variant.name, n, outcome, mcnemar(base.hits, outcome.hits, outcome.clusters))
+            )
     return rows
 
 
