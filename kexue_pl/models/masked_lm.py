@@ -236,7 +236,11 @@ class MaskedLM:
             mask_token_id=tokenizer.mask_token_id,
         )
         model = EsmForMaskedLM(config)
+        if config.tie_word_embeddings:
+            _tie(model)
         model.esm.contact_head = nn.Identity()  # never read; unused weights break data parallelism
+        for layer in model.esm.encoder.layer:
+            layer.intermediate = _Intermediate(layer.intermediate.dense)
         _draw(model)
         positions = make_positions(
             self.positions or suits["positions"],
@@ -248,9 +252,58 @@ class MaskedLM:
         return MaskedLanguageModel(model, function, segments=segments)
 
 
+class _ScaledEmbedding(nn.Embedding):
+    """Embedding whose weights stay small for the output while its rows enter the layers larger.
+
+    Adam moves every weight by about as much, so words that count eight times over are learned
+    eight times as fast at the input; at the output small weights start from even guesses.
+    """
+
+    factor = 8.0
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input) * self.factor
+
+
+class _TiedHead(nn.Module):
+    """Logits straight from the normalised states, with the embedding's weights and a bias.
+
+    BERT's dense layer before them delays learning by hundreds of steps (docs/attention.md).
+    """
+
+    def __init__(self, words: nn.Embedding) -> None:
+        super().__init__()
+        self.decoder = nn.Linear(words.embedding_dim, words.num_embeddings)
+        self.decoder.weight = words.weight
+        nn.init.zeros_(self.decoder.bias)
+
+    def forward(self, states: Tensor) -> Tensor:
+        logits: Tensor = self.decoder(states)
+        return logits
+
+
+def _tie(model: Any) -> None:
+    """Put in the embedding and the head of text."""
+    old = model.get_input_embeddings()
+    words = _ScaledEmbedding(*old.weight.shape, padding_idx=old.padding_idx)
+    model.set_input_embeddings(words)
+    model.lm_head = _TiedHead(words)
+
+
+class _Intermediate(nn.Module):
+    """ESM's own widening layer with GELU in one kernel, where ESM takes five."""
+
+    def __init__(self, dense: nn.Linear) -> None:
+        super().__init__()
+        self.dense = dense
+
+    def forward(self, states: Tensor) -> Tensor:
+        return nn.functional.gelu(self.dense(states))
+
+
 @torch.no_grad()
 def _draw(model: Any) -> None:
-    """Weights for a narrow model: matrices that keep the variance, logits of deviation about 2.
+    """Weights for a narrow model: matrices that keep the variance, and words fit for their use.
 
     The usual 0.02 is meant for widths near 1,000; at 32 or 128 it delays learning by hundreds of
     steps. Layers that write into the residual stream start smaller, by ``sqrt(2 layers)``.
@@ -262,4 +315,4 @@ def _draw(model: Any) -> None:
             nn.init.normal_(module.weight, 0.0, std * (depth if "output.dense" in name else 1.0))
     words = model.get_input_embeddings().weight
     tied = model.config.tie_word_embeddings
-    nn.init.normal_(words, 0.0, 2.0 * words.shape[1] ** -0.5 if tied else 1.0)
+    nn.init.normal_(words, 0.0, 0.02 if tied else 1.0)
