@@ -73,6 +73,12 @@ def encode_texts(
 
 
 def _plain(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    core = getattr(tokenizer, "backend_tokenizer", None)
+    if core is not None:
+        # Without offsets and without a dict of lists for each text: a third of the time.
+        core.no_truncation()
+        core.no_padding()
+        return [one.ids for one in core.encode_batch_fast(list(texts), add_special_tokens=False)]
     found: list[list[int]] = tokenizer(
         list(texts),
         add_special_tokens=False,

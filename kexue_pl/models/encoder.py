@@ -17,9 +17,11 @@ class Encoder(nn.Module):
         embeddings: the input embedding layer.
         special_tokens: whether inputs carry the tokenizer's special tokens ([CLS] ... [SEP]).
         max_length: most tokens of one input; None where there is no limit.
+        contextual: whether tokens see each other, so that padding costs more than memory.
     """
 
     hidden_size: int
+    contextual: bool = False
     special_tokens: bool = True
     max_length: int | None = None
 
@@ -43,6 +45,16 @@ class Encoder(nn.Module):
         """
         raise NotImplementedError
 
+    def pooled(self, input_ids: Tensor, attention_mask: Tensor, how: str) -> Tensor | None:
+        """(B, H) pooled states by a way that is shorter than states and pooling; None without one.
+
+        Args:
+            input_ids: (B, L).
+            attention_mask: (B, L).
+            how: see :func:`kexue_pl.models.pooling.pool`.
+        """
+        return None
+
     def token_weights(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """(B, L) weights of the tokens in means: 0 on padding, 1 elsewhere unless learned."""
         return attention_mask.to(self.embeddings.weight.dtype)
@@ -56,6 +68,8 @@ class TransformerEncoder(Encoder):
         max_length: most tokens of one input.
         first_last: return the mean of the first and the last layer's states instead of the last.
     """
+
+    contextual = True
 
     def __init__(self, body: Any, *, max_length: int | None = None, first_last: bool = False):
         super().__init__()

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -59,6 +60,21 @@ class StaticEncoder(Encoder):
             states = states + self.pairs(bucket)
         dropped: Tensor = self.dropout(states)
         return dropped
+
+    def pooled(self, input_ids: Tensor, attention_mask: Tensor, how: str) -> Tensor | None:
+        """(B, H) weighted means without the (B, L, H) states; None where states are needed."""
+        dropped = self.dropout.p > 0 and self.training
+        if how != "mean" or dropped or self.pairs is not None or input_ids.device.type != "cpu":
+            return None
+        ids, lengths = input_ids[attention_mask.bool()], attention_mask.sum(1)
+        starts = lengths.cumsum(0) - lengths
+        weights = F.softplus(self.gain(ids)[:, 0])
+        total = F.embedding_bag(
+            ids, self.table.weight, starts, mode="sum", per_sample_weights=weights
+        )
+        mass = weights.new_zeros(len(lengths))
+        mass = mass.index_add(0, torch.repeat_interleave(lengths), weights)
+        return total / mass[:, None].clamp_min(1e-9)
 
     def token_weights(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """(B, L) softplus of the learned gain, 0 on padding; 1 for all tokens at the start."""
