@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,26 @@ class Pretrained:
         self.max_length = max_length or own.get("max_length")
         self.match_flag = False
         self.joined = interaction == "cross"
+        self._config: str | None = None  # of what was built
+        self._recall: str | None = None  # of what is to be built without the folder
+
+    def facts(self) -> dict[str, Any]:
+        """What rebuilds the model without its folder: its configuration as JSON, pooling, length.
+
+        A run keeps it in its checkpoints beside weights and tokenizer. {} before `build`.
+        """
+        if self._config is None:
+            return {}
+        return {"config": self._config, "pooling": self.pooling, "max_length": self.max_length}
+
+    def recall(self, facts: dict[str, Any]) -> None:
+        """Build from what `facts` gave, with weights drawn anew, instead of from the folder.
+
+        Weights of the checkpoint that holds the facts are to be loaded afterwards.
+        """
+        if facts:
+            self._recall = str(facts["config"])
+            self.pooling, self.max_length = facts["pooling"], facts["max_length"]
 
     def load_tokenizer(self) -> Any:
         """The tokenizer of the model.
@@ -78,12 +99,7 @@ class Pretrained:
         Raises:
             ValueError: damaged files, or a tokenizer of another model.
         """
-        from transformers import AutoConfig, AutoModel
-
-        config = self._load(AutoConfig)
-        if self.dropout is not None:
-            config.hidden_dropout_prob = config.attention_probs_dropout_prob = self.dropout
-        body = self._load(AutoModel, config=config)
+        body = self._load_body() if self._recall is None else _rebuilt(self._recall)
         rows = body.get_input_embeddings().num_embeddings
         check_vocabulary(tokenizer, rows, key=f"model.path={self.path}")
         if getattr(body, "pooler", None) is not None:
@@ -93,14 +109,31 @@ class Pretrained:
             from kexue_pl.attention import install
 
             install(body, attention)
+        body.train()  # loaded in evaluation mode, which would leave its dropout off for good
+        self._config = body.config.to_json_string(use_diff=False)
         limits = (self.max_length, _positions(body.config), tokenizer.model_max_length)
         most = min(limit for limit in limits if limit is not None)
         return TransformerEncoder(
             body.float(), max_length=most, first_last=self.pooling == "first_last_mean"
         )
 
+    def _load_body(self) -> Any:
+        from transformers import AutoConfig, AutoModel
+
+        config = self._load(AutoConfig)
+        if self.dropout is not None:
+            config.hidden_dropout_prob = config.attention_probs_dropout_prob = self.dropout
+        return self._load(AutoModel, config=config)
+
     def _load(self, factory: Any, **options: Any) -> Any:
         return load_pretrained(factory, self.folder, revision=self.revision, **options)
+
+
+def _rebuilt(config: str) -> Any:
+    """A model of this configuration, its weights drawn anew."""
+    from transformers import AutoConfig, AutoModel
+
+    return AutoModel.from_config(AutoConfig.for_model(**json.loads(config)))
 
 
 def _positions(config: Any) -> int | None:

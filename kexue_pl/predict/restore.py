@@ -61,7 +61,10 @@ def restore(checkpoint: str | Path, *, task: str = "matching") -> Restored:
         raise RunError(f"checkpoint={path}: a checkpoint of task={name}, expected task={task}")
     tokenizer = unpack(facts["tokenizer"])
     if task == "matching":
-        model = build_task(config, _Tokens(tokenizer), build(config["model"], "model"))
+        spec = build(config["model"], "model")
+        if hasattr(spec, "recall"):
+            spec.recall(facts.get("model", {}))
+        model = build_task(config, _Tokens(tokenizer), spec)
     else:  # answers are keys of the base, which the data of the run holds
         _, model = assemble(config, facts)
     model.on_load_checkpoint(stored)

@@ -46,7 +46,8 @@ def assemble(config: dict[str, Any], facts: dict[str, Any] | None = None) -> tup
 
     Args:
         config: the plain configuration.
-        facts: what an earlier run stored of itself; its tokenizer is used again.
+        facts: what an earlier run stored of itself; its tokenizer is used again, and a pretrained
+            model is rebuilt without its folder.
     """
     data, spec = build(config["data"], "data"), build(config["model"], "model")
     data.cache_dir = Path(config["paths"]["cache"])
@@ -56,7 +57,11 @@ def assemble(config: dict[str, Any], facts: dict[str, Any] | None = None) -> tup
         torch.distributed.barrier()
     data.setup("fit")
     data.tokenizer = unpack(facts["tokenizer"]) if facts else make_tokenizer(data, spec)
-    return data, build_task(config, data, spec)
+    if facts and hasattr(spec, "recall"):
+        spec.recall(facts.get("model", {}))
+    task = build_task(config, data, spec)
+    task.model_facts = spec.facts() if hasattr(spec, "facts") else {}
+    return data, task
 
 
 def make_tokenizer(data: Any, spec: Any) -> Any:
@@ -137,7 +142,12 @@ def _train(config: dict[str, Any], folder: Path) -> tuple[dict[str, float], Path
     data, task = assemble(config, facts)
     L.seed_everything(config["seed"] + rank(), workers=True, verbose=False)
     state = RunState(
-        {"config": config, "digest": digest(config), "tokenizer": pack(data.tokenizer)}
+        {
+            "config": config,
+            "digest": digest(config),
+            "tokenizer": pack(data.tokenizer),
+            "model": task.model_facts,
+        }
     )
     trainer = make_trainer(
         config, folder, task, [state, *build_dict(config["callbacks"], "callbacks")]

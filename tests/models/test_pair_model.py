@@ -85,7 +85,9 @@ def test_pretrained_from_a_folder(tmp_path: Path) -> None:
     small.body.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     spec = Pretrained(path=str(tmp_path), pooling="cls", dropout=0.0)
-    loaded = spec.build(spec.load_tokenizer()).eval()
+    loaded = spec.build(spec.load_tokenizer())
+    assert all(module.training for module in loaded.modules())
+    loaded.eval()
     ids, mask = torch.arange(5, 9)[None], torch.ones(1, 4, dtype=torch.long)
     torch.testing.assert_close(loaded(ids, mask), small(ids, mask))
     assert loaded.max_length == 24
