@@ -9,6 +9,7 @@ from kexue_pl.metrics.best_threshold import at_threshold, best_threshold
 from kexue_pl.metrics.calibration import calibration_curve, expected_calibration_error
 from kexue_pl.metrics.mcnemar import McNemar, mcnemar
 from kexue_pl.metrics.pearson import pearson
+from kexue_pl.metrics.platt import platt, platt_probabilities
 from kexue_pl.metrics.retrieval import ndcg_at, ranked, recall_at, reciprocal_rank_at
 from kexue_pl.metrics.spearman import mean_ranks, spearman
 from kexue_pl.metrics.uniformity import uniformity
@@ -42,6 +43,8 @@ __all__ = [
     "mean_ranks",
     "ndcg_at",
     "pearson",
+    "platt",
+    "platt_probabilities",
     "ranked",
     "recall_at",
     "reciprocal_rank_at",

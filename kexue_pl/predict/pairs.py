@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from kexue_pl.data.files import pair_fields
 from kexue_pl.data.pair_data import PairData
+from kexue_pl.metrics import platt_probabilities
 from kexue_pl.predict.restore import Restored
 from kexue_pl.reading import RowPolicy, Table, read_table
 from kexue_pl.reading.errors import shown
@@ -30,15 +31,18 @@ class PairPrediction:
         scores: (N,) float32.
         threshold: of the checkpoint, nan where it has none.
         bad: number of rows that could not be read.
+        calibration: (2,) slope and offset of the log odds of a match; NaN where there are none.
     """
 
     table: Table
     scores: Tensor
     threshold: float
     bad: int
+    calibration: Tensor = field(default_factory=lambda: torch.full((2,), torch.nan))
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Row by row: texts, label where there is one, score, and the decision if there is one."""
+        """Row by row: texts, label, score, and decision and probability where there are any."""
+        likely = platt_probabilities(self.scores, self.calibration)
         decided = self.scores > torch.tensor(self.threshold, dtype=torch.float32)
         for number, row in enumerate(self.table):
             kept = [name for name in ("text1", "text2", "label") if name in row]
@@ -46,6 +50,8 @@ class PairPrediction:
             out["score"] = float(self.scores[number])
             if self.threshold == self.threshold:
                 out["match"] = int(decided[number])
+            if likely[number] == likely[number]:
+                out["probability"] = round(float(likely[number]), 6)
             yield out
 
 
@@ -97,7 +103,10 @@ def score_file(
     fields = pair_fields(text1_column=text1_column, text2_column=text2_column, label_required=False)
     table = read_table(source, fields, policy=policy)
     scores = score_pairs(restored, table, batch_size=batch_size)
-    return PairPrediction(table, scores, float(restored.task.threshold), len(policy.bad))
+    task = restored.task
+    return PairPrediction(
+        table, scores, float(task.threshold), len(policy.bad), task.calibration.cpu()
+    )
 
 
 def write_scores(found: PairPrediction, path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,11 +14,18 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from kexue_pl.distributed import all_reduce_sum
 from kexue_pl.losses import Loss, PairOutputs, cached_loss, check_interaction, split_batch
-from kexue_pl.metrics import best_threshold
+from kexue_pl.metrics import (
+    best_threshold,
+    expected_calibration_error,
+    platt,
+    platt_probabilities,
+)
 from kexue_pl.models.pair_model import PairModel
 from kexue_pl.penalties import record_output
 from kexue_pl.tasks.base import BaseTask, Penalty
+from kexue_pl.tasks.pair_geometry import PairGeometry
 from kexue_pl.tasks.pair_scores import PairScores, ScoreStore, correlations, decisions, positives
 
 __all__ = ["MatchingTask"]
@@ -44,8 +52,9 @@ def check_labels(loss: Loss, data: Any) -> None:
 class MatchingTask(BaseTask):
     """Bi-encoder, late interaction or cross-encoder with any matching loss.
 
-    The threshold that is best on the validation rows is part of the checkpoint; test and prediction
-    use it. What the best threshold of the test itself would give is reported as ``oracle`` only.
+    The threshold that is best on the validation rows is part of the checkpoint, as are the two
+    numbers that turn scores into probabilities; test and prediction use them. What the best threshold
+    of the test itself would give is reported as ``oracle`` only.
 
     Args:
         data: pairs (:class:`kexue_pl.data.PairData`), set up and with a tokenizer.
@@ -66,6 +75,7 @@ class MatchingTask(BaseTask):
     monitor: ClassVar[str] = "val/spearman"
     monitor_mode: ClassVar[str] = "max"
     threshold: Tensor
+    calibration: Tensor
 
     def __init__(
         self,
@@ -93,14 +103,29 @@ class MatchingTask(BaseTask):
         self.model = PairModel.from_spec(
             model, data.tokenizer, outputs=loss.outputs, attention=attention
         )
+        self.model.short_cuts = penalty is None  # penalties watch the layers
         loss.prepare(self.model.encoder.hidden_size)
         self.positive_from, self.threshold_by = positive_from, threshold_by
         self.micro_batch, self.hardest = micro_batch, hardest
         self.register_buffer("threshold", torch.tensor(math.nan))
+        self.register_buffer("calibration", torch.full((2,), math.nan))
         self.store = ScoreStore()
+        self.geometry = PairGeometry(self.model.encoder.hidden_size)
+        self.spent = torch.zeros(2)  # seconds of scoring in the test, and pairs scored
         self.tested: PairScores | None = None
         self.data = data
         data.use(self.model.encoder, joined=self.model.joined)
+
+    def on_train_start(self) -> None:
+        """Say so where accumulation makes an in-batch loss another loss."""
+        parts = self.trainer.accumulate_grad_batches
+        if parts > 1 and getattr(self.criterion, "gather", False):
+            _LOG.warning(
+                "trainer.accumulate_grad_batches=%d: %s compares pairs within each of the %d batches only; "
+                "data.batch_size=%d task.micro_batch=%d compares all, exactly",
+                parts, type(self.criterion).__name__, parts,
+                self.data.batch_size * parts, self.data.batch_size,
+            )  # fmt: skip
 
     def embeddings(self) -> nn.Module:
         """The word embeddings."""
@@ -162,8 +187,15 @@ class MatchingTask(BaseTask):
         self.store.add(batch["row_id"], self.criterion.score(outputs), batch["label"])
 
     def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Collect the scores of a batch."""
-        self.validation_step(batch, batch_idx)
+        """Collect the scores of a batch, and where its embeddings lie."""
+        begin = time.perf_counter()
+        outputs = self.outputs(batch)
+        self.store.add(batch["row_id"], self.criterion.score(outputs), batch["label"])
+        # The scores are on the host by now, so nothing is still under way on a device.
+        self.spent += torch.tensor([time.perf_counter() - begin, len(batch["row_id"])])
+        if outputs.left is not None and outputs.right is not None:
+            truth = positives(batch["label"], self.positive_from)
+            self.geometry.add(batch["row_id"], outputs.left, outputs.right, truth)
 
     def on_validation_epoch_end(self) -> None:
         """Choose the threshold and log the metrics of the validation rows."""
@@ -173,6 +205,7 @@ class MatchingTask(BaseTask):
         if truth is not None and len(found):
             best = best_threshold(found.scores, truth)
             self.threshold.fill_(best[f"{self.threshold_by}_threshold"])
+            self.calibration.copy_(platt(found.scores, truth))
             metrics |= self.decisions(found, truth)
         self._log("val", metrics)
         for name, value in self.criterion.diagnostics().items():
@@ -189,6 +222,13 @@ class MatchingTask(BaseTask):
             for name in ("accuracy", "f1"):
                 metrics[f"oracle_{name}"] = best[name]
             metrics["oracle_threshold"] = best[f"{self.threshold_by}_threshold"]
+            likely = platt_probabilities(found.scores, self.calibration.cpu())
+            metrics["ece"] = expected_calibration_error(likely, truth)
+        if self.model.interaction == "bi":
+            metrics |= self.geometry.join(self.device)
+        seconds, rows = all_reduce_sum(self.spent.to(self.device)).tolist()
+        self.spent = torch.zeros(2)
+        metrics["us_per_pair"] = 1e6 * seconds / max(1, rows)
         self._log("test", metrics)
 
     def decisions(self, found: PairScores, truth: Tensor) -> dict[str, float]:

@@ -67,9 +67,11 @@ def test_every_interaction_trains_and_tests(name: str, tmp_path: Path) -> None:
     task = make(spec, loss)
     before = [p.detach().clone() for p in task.parameters()]
     metrics = fit(task, tmp_path, limit_train_batches=2)
-    wanted = "spearman pearson accuracy f1 precision recall mcc ap threshold oracle_accuracy"
+    wanted = "spearman pearson accuracy f1 precision recall mcc ap threshold oracle_accuracy ece"
     assert {f"test/{name}" for name in wanted.split()} <= set(metrics)
-    assert math.isfinite(metrics["train/loss"])
+    assert {"test/alignment", "test/uniformity"} <= set(metrics) or "bi" not in name
+    assert "test/uniformity" not in metrics or task.model.interaction == "bi"
+    assert math.isfinite(metrics["train/loss"]) and metrics["test/us_per_pair"] > 0
     assert metrics["test/accuracy"] <= metrics["test/oracle_accuracy"]
     assert any(not torch.equal(a, b) for a, b in zip(before, task.parameters()))
 
@@ -120,6 +122,17 @@ def test_micro_batches_give_the_same_gradient() -> None:
     assert not torch.allclose(naive.embeddings().weight.grad, gradients[0], rtol=0.05)
 
 
+def test_accumulation_of_an_in_batch_loss_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fit(make(), tmp_path, limit_train_batches=2, accumulate_grad_batches=2)
+    assert "data.batch_size=64 task.micro_batch=32 compares all, exactly" in caplog.text
+    caplog.clear()
+    cross = Static(hidden_size=16, interaction="cross")
+    fit(make(cross, BCE()), tmp_path, limit_train_batches=2, accumulate_grad_batches=2)
+    assert "micro_batch" not in caplog.text
+
+
 def test_wrong_settings_name_the_key() -> None:
     with pytest.raises(ValueError, match=r"task.threshold_by='mcc': expected accuracy or f1"):
         make(threshold_by="mcc")
@@ -168,5 +181,5 @@ def test_two_ranks_equal_one(tmp_path: Path) -> None:
     ranks = run_ranks(on_rank, 2, str(tmp_path))
     assert ranks[0] == ranks[1]
     for name, value in alone.items():
-        if name != "train/loss":
+        if name not in ("train/loss", "test/us_per_pair"):
             assert ranks[0][name] == pytest.approx(value, rel=1e-3, abs=1e-4), name
