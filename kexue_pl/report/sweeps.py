@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from kexue_pl.report.costs import plot_costs
 from kexue_pl.report.descents import sweep_descents
 from kexue_pl.report.figures import COLORS, new_figure, save
 from kexue_pl.report.page import write_page
@@ -140,6 +141,7 @@ def report(folder: Path, shown: int = 8) -> list[dict[str, Any]]:
     _plot(folder / "report.png", rows)
     plot_pareto(folder / "pareto.png", rows)
     sweep_descents(folder, runs, [_label(run, _varied(runs)) for run in runs])
+    plot_costs(folder / "cost.png", rows)
     cells = [[_cell(row.get(column, "")) for column in columns] for row in rows]
     write_page(folder, cells, columns)
     return rows
