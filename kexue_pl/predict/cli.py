@@ -1,4 +1,4 @@
-"""`kexue-predict`: scores of pairs, embeddings of texts, neighbours, hard negatives."""
+"""`kexue-predict`: scores of pairs, embeddings, neighbours, retrieval figures, hard negatives."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ __all__ = ["main", "predict"]
 # What the user can mend: values, files, damaged checkpoints, too little memory.
 _MENDABLE = (ValueError, OSError, RuntimeError)
 
-_MODES = ("pairs", "encode", "neighbours", "mine", "questions", "submission")
+_MODES = ("pairs", "encode", "neighbours", "retrieval", "mine", "questions", "submission")
+_INDEXES = ("exact", "faiss")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -53,8 +54,12 @@ def _check(config: DictConfig) -> None:
     ]
     if config.mode not in _MODES:
         missing.append(f"mode={config.mode}: expected one of {', '.join(_MODES)}")
-    if config.mode == "neighbours" and config.corpus is None:
-        missing.append("corpus: required by mode=neighbours; set corpus=FILE")
+    wanted = {"neighbours": ("corpus",), "retrieval": ("corpus", "relevance")}
+    for key in wanted.get(config.mode, ()):
+        if config[key] is None:
+            missing.append(f"{key}: required by mode={config.mode}; set {key}=FILE")
+    if config.index not in _INDEXES:
+        missing.append(f"index={config.index}: expected {' or '.join(_INDEXES)}")
     if missing:
         raise RunError("\n".join(sorted(missing)))
 
@@ -75,6 +80,8 @@ def predict(config: Any) -> str:
         return _pairs(config, restored, policy, output)
     if config.mode == "mine":
         return _mine(config, restored, policy, output)
+    if config.mode == "retrieval":
+        return _retrieval(config, restored, policy, output)
     return _texts(config, restored, policy, output)
 
 
@@ -131,7 +138,13 @@ def _mine(config: Any, restored: Any, policy: Any, output: Path) -> str:
     fields = pair_fields(text1_column=config.text1_column, text2_column=config.text2_column)
     table = read_table(config.input, fields, policy=policy)
     rows = mine_negatives(
-        restored, table, positive_from=config.positive_from, batch_size=config.batch_size
+        restored,
+        table,
+        positive_from=config.positive_from,
+        count=config.negatives,
+        skip=config.skip,
+        margin=config.margin,
+        batch_size=config.batch_size,
     )
     if not rows:
         raise RunError(f"input={config.input}: no negative was found")
@@ -140,7 +153,7 @@ def _mine(config: Any, restored: Any, policy: Any, output: Path) -> str:
 
 
 def _texts(config: Any, restored: Any, policy: Any, output: Path) -> str:
-    from kexue_pl.predict.texts import encode, nearest, write_embeddings
+    from kexue_pl.predict.texts import encode, write_embeddings
 
     texts = _read_texts(config.input, config.text_column, policy)
     vectors = encode(restored, texts, batch_size=config.batch_size)
@@ -149,9 +162,41 @@ def _texts(config: Any, restored: Any, policy: Any, output: Path) -> str:
         return f"{len(texts)} texts encoded, {len(policy.bad)} bad rows left out: {output}"
     corpus = _read_texts(config.corpus, config.text_column, policy)
     known = encode(restored, corpus, batch_size=config.batch_size)
-    scores, rows = nearest(vectors, known, k=min(config.k, len(corpus)))
+    scores, rows = _nearest(config, vectors, known)
     _write_neighbours(texts, corpus, scores, rows, output)
     return f"{rows.shape[1]} neighbours of {len(texts)} texts in {len(corpus)}: {output}"
+
+
+def _nearest(config: Any, queries: Any, corpus: Any) -> tuple[Any, Any]:
+    from kexue_pl.predict.texts import nearest, nearest_by_faiss
+
+    k = min(config.k, len(corpus))
+    if config.index == "faiss":
+        return nearest_by_faiss(queries, corpus, k=k, factory=config.faiss_factory)
+    return nearest(queries, corpus, k=k)
+
+
+def _retrieval(config: Any, restored: Any, policy: Any, output: Path) -> str:
+    from kexue_pl.predict.pairs import write_rows
+    from kexue_pl.predict.retrieval import evaluate_retrieval, read_documents, read_relevance
+    from kexue_pl.predict.texts import encode
+
+    queries, corpus = (
+        read_documents(source, config.text_column, policy)
+        for source in (config.input, config.corpus)
+    )
+    gains = read_relevance(config.relevance, queries, corpus, policy)
+    vectors, known = (
+        encode(restored, table.columns["text"], batch_size=config.batch_size)
+        for table in (queries, corpus)
+    )
+    _, rows = _nearest(config, vectors, known)
+    ks = sorted({min(k, config.k) for k in (1, 5, config.k)})
+    found = evaluate_retrieval(rows, gains, ks=ks)
+    write_rows([row | {"text": queries.columns["text"][row["query"]]} for row in found], output)
+    means = {name: sum(row[name] for row in found) / len(found) for name in found[0]}
+    told = ", ".join(f"{name} {value:.4f}" for name, value in means.items() if name != "query")
+    return f"{len(found)} queries in {len(corpus)} documents: {told}; each query: {output}"
 
 
 def _read_texts(source: str, column: str | int | None, policy: Any) -> list[str]:

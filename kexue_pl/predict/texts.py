@@ -17,7 +17,7 @@ from kexue_pl.run.errors import RunError
 
 _LOG = logging.getLogger(__name__)
 
-__all__ = ["encode", "nearest", "write_embeddings"]
+__all__ = ["encode", "nearest", "nearest_by_faiss", "write_embeddings"]
 
 
 @torch.inference_mode()
@@ -100,6 +100,43 @@ def _nearest(queries: Tensor, corpus: Tensor, k: int, chunk: int) -> tuple[Tenso
         best, order = best.topk(min(k, best.shape[1]), dim=1)
         rows = rows.gather(1, order)
     return best, rows
+
+
+def nearest_by_faiss(
+    queries: Tensor, corpus: Tensor, *, k: int = 10, factory: str = "Flat"
+) -> tuple[Tensor, Tensor]:
+    """Nearest neighbours by inner product through an index of faiss, for large collections.
+
+    Args:
+        queries: (Q, H).
+        corpus: (N, H).
+        k: neighbours of each query, at most N.
+        factory: what index, in the words of ``faiss.index_factory``: ``Flat`` is exact, ``HNSW32`` or
+            ``IVF1024,Flat`` are faster and may miss neighbours.
+
+    Returns:
+        As `nearest`.
+
+    Raises:
+        RunError: faiss is not installed, or does not know the index.
+        ValueError: k is out of range.
+    """
+    try:
+        import faiss
+    except ImportError as error:
+        raise RunError("index=faiss: faiss is missing; pip install faiss-cpu") from error
+    if not 1 <= k <= len(corpus):
+        raise ValueError(f"k={k}: expected 1 to {len(corpus)}, the size of the corpus")
+    try:
+        index = faiss.index_factory(corpus.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
+    except RuntimeError as error:
+        raise RunError(f"faiss_factory={factory}: unknown to faiss; Flat or HNSW32") from error
+    vectors = np.ascontiguousarray(corpus.numpy(), dtype=np.float32)
+    if not index.is_trained:
+        index.train(vectors)
+    index.add(vectors)
+    scores, rows = index.search(np.ascontiguousarray(queries.numpy(), dtype=np.float32), k)
+    return torch.from_numpy(scores), torch.from_numpy(rows)
 
 
 def write_embeddings(texts: Sequence[str], vectors: Tensor, path: Path) -> None:

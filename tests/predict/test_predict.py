@@ -111,7 +111,9 @@ def test_cross_encoders_have_no_embedding_of_one_text(tmp_path: Path) -> None:
 def test_mistakes_are_short(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, _ = write_run(tmp_path, STATIC)
     assert main(["mode=rank"]) == 1
-    assert "mode=rank: expected one of pairs, encode, neighbours, mine" in capsys.readouterr().err
+    assert (
+        "mode=rank: expected one of pairs, encode, neighbours, retrieval" in capsys.readouterr().err
+    )
     assert main([f"checkpoint={tmp_path}/none", "input=a.tsv", "output=b.tsv"]) == 1
     assert "nor a run folder with checkpoints/best.ckpt" in capsys.readouterr().err
     assert main(["--help"]) == 0 and "checkpoint: ???" in capsys.readouterr().out
@@ -139,5 +141,10 @@ def test_mined_negatives_are_near_and_no_matches(tmp_path: Path) -> None:
         assert (row["anchor"], row["negative"]) not in matches and row["negative"] != row["anchor"]
         left, positive = encode(restore(tmp_path), [row["anchor"], row["positive"]])
         assert row["score"] <= float(left @ positive) + 1e-6
+    for option, wanted in (("negatives=2", 2 * len(rows)), ("skip=1", len(rows))):
+        assert main([*words, option]) == 0
+        more = [json.loads(row) for row in output.read_text(encoding="utf-8").splitlines()]
+        assert len(more) == wanted
+        assert (rows[0] in more) == (option == "negatives=2")
     none = write(tmp_path, "甲\t乙\t0\n丙\t丁\t0\n", "none.tsv")
     assert main([words[0], f"input={none}", words[2], "mode=mine"]) == 1
