@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
@@ -31,16 +33,22 @@ def main(arguments: list[str] | None = None) -> int:
         missing = sorted(OmegaConf.missing_keys(config))
         if missing:
             raise RunError("\n".join(f"{key}: required; set {key}=VALUE" for key in missing))
-        from kexue_pl.export.sentence_transformers import export_sentence_transformers
-        from kexue_pl.predict.restore import restore
-
-        if config.format != "sentence_transformers":
-            raise RunError(f"format={config.format}: expected sentence_transformers")
-        print(export_sentence_transformers(restore(config.checkpoint), config.output))
+        print(_export(config))
     except (RunError, HydraException, OmegaConfBaseException, *_MENDABLE) as error:
         print("\n".join(f"error: {error}".splitlines()[:6]), file=sys.stderr)
         return 1
     return 0
+
+
+def _export(config: Any) -> Path:
+    from kexue_pl.export.onnx import export_onnx
+    from kexue_pl.export.sentence_transformers import export_sentence_transformers
+    from kexue_pl.predict.restore import restore
+
+    formats = {"sentence_transformers": export_sentence_transformers, "onnx": export_onnx}
+    if config.format not in formats:
+        raise RunError(f"format={config.format}: expected {' or '.join(formats)}")
+    return formats[config.format](restore(config.checkpoint), config.output)
 
 
 if __name__ == "__main__":

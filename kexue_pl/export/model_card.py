@@ -46,8 +46,25 @@ print(model.predict([("first text", "second text")]))  # raw logits; above the t
 """
 
 
-def model_card(restored: Restored) -> str:
-    """Markdown with the settings, the metrics of the run, the threshold, and how to use the model."""
+_ONNX = """
+```python
+import onnxruntime
+from transformers import AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("this folder")
+session = onnxruntime.InferenceSession("this folder/model.onnx")
+# inputs: {inputs}, int64, special tokens: {special}; output: {output}
+```
+"""
+
+
+def model_card(restored: Restored, *, onnx: dict[str, Any] | None = None) -> str:
+    """Markdown with the settings, the metrics of the run, the threshold, and how to use the model.
+
+    Args:
+        restored: a task of matching.
+        onnx: what the ONNX file takes and gives; None for a folder of sentence-transformers.
+    """
     config, model = restored.config, restored.task.model
     cross = model.interaction == "cross"
     threshold = float(restored.task.threshold)
@@ -62,7 +79,13 @@ def model_card(restored: Restored) -> str:
         threshold="none, the labels are graded" if math.isnan(threshold) else f"{threshold:.6f}",
         seed=config["seed"],
     )
-    return head + _metrics(restored) + (_CROSS if cross else _BI)
+    if onnx is not None:
+        inputs, special = ", ".join(onnx["inputs"]), "yes" if onnx["special_tokens"] else "no"
+        use = _ONNX.format(inputs=inputs, special=special, output=onnx["output"])
+        head = head.replace("sentence-transformers", "onnx")
+    else:
+        use = _CROSS if cross else _BI
+    return head + _metrics(restored) + use
 
 
 def _name(node: dict[str, Any]) -> str:
