@@ -81,6 +81,14 @@ class Lookahead:
         beams = self._open_beams(index, state, children)
         if len(beams) == 0:
             return out
+        if index.kernels is not None and self.masks.shape[2] == 1:
+            sources = (index.tok, index.off, index.base, index.arrays["ids"])
+            carried = (question, rows[:, 0], self.masks[:, :, 0], self.columns)
+            index.kernels.exponents(
+                *sources, state.segment, state.depth, *carried, self.most_rows,
+                children.ptr, children.lo, children.hi, out,
+            )  # fmt: skip
+            return out
         part, of = state.take(beams), question[beams]
         suffixes = index.suffixes(part)
         width = part.hi - part.lo

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from kexue_pl.retrieval.beam_state import BeamState, Children, Ints
 from kexue_pl.retrieval.sorted_rows import SortedRows
 from kexue_pl.retrieval.strings import Strings
+from kexue_pl.retrieval.top_levels import TopLevels
 
 if TYPE_CHECKING:
     from kexue_pl.retrieval.encode import Encode
@@ -62,7 +63,7 @@ class PrefixIndex(SortedRows):
     def __init__(self, arrays: dict[str, NDArray[Any]], info: IndexInfo) -> None:
         super().__init__(arrays, info.separator)
         self.info = info
-        self._level: tuple[Children, Ints, Children] | None = None
+        self._top: TopLevels | None = None
 
     @staticmethod
     def build(
@@ -99,6 +100,17 @@ class PrefixIndex(SortedRows):
 
         return load_index(folder, verify=verify, tokenizer=tokenizer)
 
+    def compile(self) -> PrefixIndex:
+        """Use compiled loops from now on (extra ``fast``); results stay the same.
+
+        Raises:
+            ModuleNotFoundError: numba is not installed.
+        """
+        from kexue_pl.retrieval.kernels import kernels
+
+        self.kernels, self._top = kernels(), None
+        return self
+
     def __len__(self) -> int:
         return self.rows
 
@@ -118,13 +130,13 @@ class PrefixIndex(SortedRows):
 
         The root and the nodes one token below it, the only wide ones, come from a table made once.
         """
-        segment, depth, lo, _ = state
-        if len(lo) and not segment.any() and int(depth.max()) <= 1 and depth.min() == depth.max():
-            root, first, second = self._levels()
-            if depth[0] == 0:
-                return self._repeated(root, len(lo))
-            return self._copied(second, first.searchsorted(lo))
-        return self.children(state)
+        depth = state.depth
+        wide = len(depth) and depth.item(0) <= 1 and not state.segment.any()
+        if not wide or (depth != depth.item(0)).any():
+            return self.children(state)
+        if self._top is None:
+            self._top = TopLevels(self)
+        return self._top.children(state)
 
     def advance(self, state: BeamState, tokens: Ints) -> BeamState:
         """States after writing ``tokens`` (B,).
@@ -169,6 +181,13 @@ class PrefixIndex(SortedRows):
         """States after taking children ``picks`` (B',), indices into the ragged list: a plain
         gather.
         """
+        if self.kernels is not None:
+            out = np.empty((4, len(picks)), np.int64)
+            parts = (children.beam, children.token, children.lo, children.hi, picks)
+            self.kernels.choose(
+                state.segment, state.depth, *parts, self.indptr, self.separator, out
+            )
+            return BeamState(*out)
         token, lo, hi = (x.take(picks) for x in (children.token, children.lo, children.hi))
         parent = children.beam.take(picks)
         segment, depth = state.segment.take(parent), state.depth.take(parent)
@@ -274,34 +293,6 @@ class PrefixIndex(SortedRows):
         first = int(np.searchsorted(self.indptr, row, side="right")) - 1
         ids = (int(self.arrays["ids"][k, row]) for k in range(self.segments - 1))
         return [first, *(int(self.base[k + 1]) + i for k, i in enumerate(ids))]
-
-    def _levels(self) -> tuple[Children, Ints, Children]:
-        if self._level is None:
-            root = self.children(self.start(1))
-            inner = root.token != self.separator
-            zero = np.zeros(int(inner.sum()), np.int64)
-            nodes = BeamState(zero, zero + 1, root.lo[inner], root.hi[inner])
-            self._level = root, root.lo[inner], self.children(nodes)
-        return self._level
-
-    def _repeated(self, table: Children, times: int) -> Children:
-        """The children of the root for many beams."""
-        size = len(table.token)
-        token, lo, hi = (np.tile(x, times) for x in (table.token, table.lo, table.hi))
-        beam = np.arange(times).repeat(size)
-        ptr = np.arange(times + 1) * size
-        return Children(ptr, beam, token, lo, hi, self._count(np.zeros(times, np.int64)))
-
-    def _copied(self, table: Children, slot: Ints) -> Children:
-        """The children of some nodes of a table, one a beam."""
-        start = table.ptr.take(slot)
-        width = table.ptr.take(slot + 1) - start
-        ptr = np.zeros(len(slot) + 1, np.int64)
-        width.cumsum(out=ptr[1:])
-        beam = np.arange(len(slot)).repeat(width)
-        at = np.arange(len(beam)) + (start - ptr[:-1]).take(beam)
-        token, lo, hi = (x.take(at) for x in (table.token, table.lo, table.hi))
-        return Children(ptr, beam, token, lo, hi, self._count(np.zeros(len(slot), np.int64)))
 
     def _text(self, name: str, number: int) -> str:
         offsets = self.arrays[f"{name}_offsets"]

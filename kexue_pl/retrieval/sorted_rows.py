@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kexue_pl.retrieval.beam_state import BeamState, Children, Ints
+from kexue_pl.retrieval.kernels import Kernels
 from kexue_pl.retrieval.strings import Strings, ragged_ranges
 
 # A linear look at every row of the ranges beats splitting them up to about this many rows a beam.
 LINEAR_ROWS = 64
+ROOM = 4096  # children a compiled pass makes room for at first
 TOKEN_BITS = 32  # a beam and a token in one integer
 
 
@@ -34,6 +36,7 @@ class SortedRows:
         self._flat_ids = arrays["ids"].reshape(-1)
         self.segments = len(self.base) - 1
         self.rows = int(self.indptr[-1])
+        self.kernels: Kernels | None = None
         # Where the ranks of a segment begin in ``ids`` laid end to end.
         self._column = (np.arange(self.segments + 1) - 1) * self.rows
 
@@ -71,12 +74,25 @@ class SortedRows:
     def children(self, state: BeamState) -> Children:
         """Runs of equal tokens in the range of every beam."""
         segment, width = state.segment, state.hi - state.lo
+        if self.kernels is not None:
+            return self._compiled_children(self.kernels, state, min(int(width.sum()), ROOM))
         if int(segment.max(initial=0)) >= self.segments:
             width[segment >= self.segments] = 0
         ends = width.cumsum()
         if (int(ends[-1]) if len(ends) else 0) <= LINEAR_ROWS * max(64, len(width)):
             return self._runs_linear(state, width, ends)
         return self._runs_split(state, width)
+
+    def _compiled_children(self, kernels: Kernels, state: BeamState, room: int) -> Children:
+        """The same by galloping over each range, in one compiled pass."""
+        ptr = np.empty(len(state.lo) + 1, np.int64)
+        beam, token, lo, hi = (np.empty(room, np.int64) for _ in range(4))
+        sources = (self.tok, self.off, self.base, self.arrays["ids"])
+        count = kernels.children(*sources, *state, ptr, beam, token, lo, hi)
+        if count > room:
+            return self._compiled_children(kernels, state, count)
+        parts = (x[:count] for x in (beam, token, lo, hi))
+        return Children(ptr, *parts, self.counter(state.segment))
 
     def _runs_linear(self, state: BeamState, width: Ints, ends: Ints) -> Children:
         """By looking at every row."""
@@ -94,9 +110,13 @@ class SortedRows:
         beam, lo = beam.take(first), at.take(first)
         ptr = beam.searchsorted(np.arange(size + 1))
         hi = lo + (start[1:] - first)
-        return Children(ptr, beam, token.take(first).astype(np.int64), lo, hi, self._count(segment))
+        return Children(
+            ptr, beam, token.take(first).astype(np.int64), lo, hi, self.counter(segment)
+        )
 
-    def _count(self, segment: Ints) -> Callable[[Children], Ints]:
+    def counter(self, segment: Ints) -> Callable[[Children], Ints]:
+        """What counts the rows under children of beams in these segments."""
+
         def rows(children: Children) -> Ints:
             of = segment[children.beam]
             return self.rows_of(of, children.hi) - self.rows_of(of, children.lo)
@@ -131,7 +151,7 @@ class SortedRows:
         hi = np.empty_like(at)
         hi[:-1] = at[1:]
         hi[ptr[1:][width > 0] - 1] = state.hi[width > 0]
-        return Children(ptr, beam, token, at, hi, self._count(segment))
+        return Children(ptr, beam, token, at, hi, self.counter(segment))
 
     def bound(self, state: BeamState, tokens: Ints, *, right: bool) -> Ints:
         """First position of each range whose token is >= (or > when ``right``) the wanted one."""

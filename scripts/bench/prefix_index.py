@@ -33,6 +33,7 @@ GATES = {
     "step 0": (1500.0, "us"), "step 1": (1500.0, "us"), "steps 2-9": (50.0, "us"),
     "lookahead": (150.0, "us"),
 }  # fmt: skip
+STEP_GATES = {name: gate for name, gate in GATES.items() if gate[1] == "us"}
 SMALL_GATES = {"build": (10.0, "s"), "disk": (20.0, "MB")}
 
 
@@ -84,12 +85,17 @@ def thread_us(call: Callable[[], Any]) -> tuple[float, Any]:
     return (time.thread_time_ns() - start) / 1e3, out
 
 
-def query(folder: Path) -> dict[str, float]:
-    """Loading and steps of beams."""
+def query(folder: Path, compiled: bool) -> dict[str, float]:
+    """Loading and steps of beams, by numpy passes or by compiled loops."""
     before = peak_mb()
     loads = [thread_us(lambda: PrefixIndex.load(folder / "index"))[0] / 1e3 for _ in range(5)]
     out = {"load": float(np.median(loads)), "mapped": peak_mb() - before}
     index = PrefixIndex.load(folder / "index")
+    if compiled:
+        index.compile()
+        walk(index, np.random.default_rng(1), 0.0)
+        lookahead(index, np.random.default_rng(1))
+        index = PrefixIndex.load(folder / "index").compile()
     first, _ = thread_us(lambda: index.allowed(index.start(1)))
     rng = np.random.default_rng(0)
     out["tables"] = first / 1e3
@@ -175,13 +181,15 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where the files go; a temporary one if none")
     parser.add_argument("--stage", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    sys.path.insert(0, str(Path(__file__).parents[1]))
+    sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent / "peers")]
     if given.stage:
         print(json.dumps(stage(given)))
         return
     with tempfile.TemporaryDirectory(dir=given.folder) as work:
         if given.scale:
             report(measured(given.scale, Path(work) / "large"), GATES)
+            print("the same by compiled loops (extra fast)\n")
+            report(child(Path(work) / "large", "compiled"), STEP_GATES)
         if given.peers:
             ours = measured(given.peers, Path(work) / "small")
             report(ours, SMALL_GATES)
@@ -192,16 +200,18 @@ def stage(given: argparse.Namespace) -> dict[str, float]:
     """What a child process measures."""
     if given.stage == "make":
         return make(given.folder, given.scale)
-    if given.stage in ("build", "query"):
-        return {"build": build, "query": query}[given.stage](given.folder)
-    from prefix_peers import measure
+    if given.stage == "build":
+        return build(given.folder)
+    if given.stage in ("query", "compiled"):
+        return query(given.folder, given.stage == "compiled")
+    from prefix_trees import measure
 
     return measure(given.stage, given.folder, walks=WALKS // 4, beams=QUESTIONS * BEAMS)
 
 
 def compare(ours: dict[str, float], folder: Path) -> None:
     """The peers on the same keys."""
-    from prefix_peers import PEERS
+    from prefix_trees import PEERS
 
     print("| | build s | memory MB | disk MB | load s | step 0 us | step 1 us | steps 2-9 us |")
     print("|---|---|---|---|---|---|---|---|")

@@ -55,7 +55,7 @@ def test_steps_equal_teacher_forcing(kind: str, attention: object) -> None:
             source = ids[question[b], : sizes[question[b]]].tolist()
             for token in (3, 20):
                 want = forced(model, source, [*prefix, token])[-1]
-                assert float(log_p[b, token]) == pytest.approx(float(want), abs=1e-4)
+                assert float(log_p[b, token]) == pytest.approx(float(want), abs=1e-5)
         parent = np.sort(rng.integers(0, len(question), 3))
         token = rng.integers(3, VOCABULARY, 3)
         prefixes = [[*prefixes[p], int(t)] for p, t in zip(parent, token, strict=True)]
@@ -71,7 +71,7 @@ def test_branches_equal_teacher_forcing() -> None:
     for source, prefix, found, scores in zip(sources, prefixes, branches, got, strict=True):
         for branch, score in zip(found, scores, strict=True):
             want = forced(model, source, [*prefix, *branch])[len(prefix) :].sum()
-            assert score == pytest.approx(float(want), abs=1e-4)
+            assert score == pytest.approx(float(want), abs=1e-5)
 
 
 def test_padding_of_rows_changes_nothing() -> None:

@@ -138,7 +138,7 @@ def test_score_of_the_beam_is_the_teacher_forced_likelihood(fitted: Any) -> None
     segment = torch.tensor([[0] * ids.shape[1] + [1] * len(found[0].tokens)])
     with torch.no_grad():
         log_p = task.model.target_log_p(tokens, segment, torch.ones_like(tokens))
-    assert found[0].score == pytest.approx(float(log_p.double().sum()), abs=1e-4)
+    assert found[0].score == pytest.approx(float(log_p.double().sum()), abs=1e-5)
 
 
 @pytest.mark.parametrize("name", [o for o in options("attention") if o != "none"])
