@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from kexue_pl.models.key_model import KeyModel, Tokens
+from kexue_pl.penalties.outputs import record_output
 
 ROWS = 256  # continuations at once
 
@@ -49,8 +50,10 @@ class EncoderDecoderModel(KeyModel):
             decoder_input_ids=torch.cat([begin, target[:, :-1]], 1),
             use_cache=False,
         ).logits
+        real = step < count[:, None]
+        record_output(logits, real)
         chosen = logits.float().log_softmax(-1).gather(-1, target[..., None])[..., 0]
-        return torch.where(step < count[:, None], chosen, 0.0)
+        return torch.where(real, chosen, 0.0)
 
     def step_decoder(self, ids: Tensor, mask: Tensor) -> CachedDecoder:
         """A decoder with a key/value cache."""

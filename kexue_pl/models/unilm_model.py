@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from kexue_pl.models.copy_head import CopyHead
 from kexue_pl.models.key_model import KeyModel, Tokens
 from kexue_pl.models.unilm_mask import additive, unilm_sees
+from kexue_pl.penalties.outputs import listening, record_output
 from kexue_pl.retrieval.decoder import StepDecoder
 
 
@@ -100,8 +101,7 @@ class UniLMModel(KeyModel):
         step = torch.arange(max(1, int(count.max())), device=input_ids.device)
         before = (size[:, None] - 1 + step).clamp(max=input_ids.shape[1] - 2)
         rows = torch.arange(len(input_ids), device=input_ids.device)[:, None]
-        chosen = self.head.of_tokens(
-            input_ids[rows, before + 1],
+        places = (
             states[rows, before],
             input_ids[rows, before],
             self.embeddings.weight,
@@ -109,7 +109,13 @@ class UniLMModel(KeyModel):
             input_ids[:, :longest],
             source[:, :longest],
         )
-        return torch.where(step < count[:, None], chosen, 0.0)
+        real, following = step < count[:, None], input_ids[rows, before + 1]
+        if listening():  # a penalty on the prediction needs the whole distribution
+            log_p = record_output(self.head(*places), real)
+            chosen = log_p.gather(-1, following[..., None])[..., 0]
+        else:
+            chosen = self.head.of_tokens(following, *places)
+        return torch.where(real, chosen, 0.0)
 
     def step_decoder(self, ids: Tensor, mask: Tensor) -> StepDecoder:
         """A decoder of questions (B, L), one token a beam at a time; see ``TreeDecoder``."""

@@ -13,7 +13,7 @@ from kexue_pl.penalties.double_backward import check_twice_differentiable, math_
 from kexue_pl.penalties.fgm import FGM
 from kexue_pl.penalties.flooding import Flooding
 from kexue_pl.penalties.input_gradient import InputGradient, input_gradient_penalty
-from kexue_pl.penalties.outputs import record_output, recorded_outputs
+from kexue_pl.penalties.outputs import listening, record_output, recorded_outputs
 from kexue_pl.penalties.parameter_gradient import ParameterGradient, parameter_gradient_penalty
 from kexue_pl.penalties.pgd import PGD
 from kexue_pl.penalties.sam import SAM
@@ -37,6 +37,7 @@ __all__ = [
     "math_attention",
     "parameter_gradient_penalty",
     "per_sample_square_norms",
+    "listening",
     "record_output",
     "recorded_calls",
     "recorded_outputs",

@@ -11,9 +11,23 @@ from torch import Tensor
 _LISTENER: ContextVar[list[Tensor] | None] = ContextVar("kexue_pl_outputs", default=None)
 
 
-def record_output(output: Tensor) -> Tensor:
+def listening() -> bool:
+    """True while a penalty waits for ``record_output``: what is costly may be left out otherwise.
+
+    Example:
+        >>> listening()
+        False
+    """
+    return _LISTENER.get() is not None
+
+
+def record_output(output: Tensor, real: Tensor | None = None) -> Tensor:
     """Hand the prediction (logits, scores) inside a loss to a penalty that listens; returns it
     unchanged.
+
+    Args:
+        output: (..., C) logits of one distribution a row, or scores of any shape.
+        real: bool, the rows that are no padding, of the leading shape; None takes all.
 
     Example:
         >>> import torch
@@ -24,7 +38,7 @@ def record_output(output: Tensor) -> Tensor:
     """
     listener = _LISTENER.get()
     if listener is not None:
-        listener.append(output)
+        listener.append(output if real is None else output[real])
     return output
 
 

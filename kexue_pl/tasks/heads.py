@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kexue_pl.data.subtasks import Subtask, label_key
+from kexue_pl.penalties import record_output
 
 __all__ = ["ClassHead", "Head", "NumberHead", "PairHead", "TokenHead", "ValueHead", "make_head"]
 
@@ -59,7 +60,10 @@ class Head(nn.Module):
         labels = batch[label_key(self.subtask.name)]
         if count < len(features) or there.dim() > 1:
             features, labels = features[there], labels[there]
-        return self.finish(self.compare(self.outputs(features), labels).mean()), float(count)
+        outputs = self.outputs(features)
+        # Two dimensions: a number is a row of one score, on which divergence=mse acts.
+        record_output(outputs if outputs.ndim > 1 else outputs[:, None])
+        return self.finish(self.compare(outputs, labels).mean()), float(count)
 
     def finish(self, loss: Tensor) -> Tensor:
         """Scale and shift, where the task has them."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from kexue_pl.tasks.base import BaseTask
+from kexue_pl.tasks.base import BaseTask, Penalty
 
 __all__ = ["ManualTask"]
 
@@ -33,8 +33,9 @@ class ManualTask(BaseTask):
         *,
         optimizer: Callable[[Iterable[Any]], Optimizer],
         scheduler: Callable[..., LRScheduler] | None = None,
+        penalty: Penalty | None = None,
     ) -> None:
-        super().__init__(optimizer=optimizer, scheduler=scheduler)
+        super().__init__(optimizer=optimizer, scheduler=scheduler, penalty=penalty)
         self.automatic_optimization = False
         self.skipped_steps = 0
         self._window: list[dict[str, Tensor]] = []

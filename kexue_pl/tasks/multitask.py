@@ -25,10 +25,12 @@ from kexue_pl.gradients import (
     window_backward,
 )
 from kexue_pl.tasks.balance import Balance, plot_balance, rows_of
+from kexue_pl.tasks.base import Penalty
 from kexue_pl.tasks.descent import DescentRecord
 from kexue_pl.tasks.heads import Head
 from kexue_pl.tasks.manual import ManualTask
 from kexue_pl.tasks.multitask_parts import (
+    check_penalty,
     choose_level,
     choose_main,
     main_index,
@@ -57,6 +59,7 @@ class MultitaskTask(ManualTask):
         balancer: the rule.
         optimizer: see :class:`BaseTask`.
         scheduler: see :class:`BaseTask`.
+        penalty: of the weighted sum, with the weights of the step; for rules that read losses alone.
         model: specification of a text encoder; None for features and objectives.
         attention: scaling of the attention, None for the usual one.
         level: ``encoding``, ``parameters``, or ``auto``: the encoding, except for rules that need the
@@ -84,6 +87,7 @@ class MultitaskTask(ManualTask):
         balancer: Balancer,
         optimizer: Callable[[Iterable[Any]], Optimizer],
         scheduler: Callable[..., LRScheduler] | None = None,
+        penalty: Penalty | None = None,
         model: Any = None,
         attention: Any = None,
         level: Literal["auto", "encoding", "parameters"] = "auto",
@@ -96,7 +100,7 @@ class MultitaskTask(ManualTask):
         decay_task: bool = False,
         log_every: int = 10,
     ) -> None:
-        super().__init__(optimizer=optimizer, scheduler=scheduler)
+        super().__init__(optimizer=optimizer, scheduler=scheduler, penalty=penalty)
         if heads not in ("auto", "own", "weighted"):
             raise ValueError(f"task.heads={heads!r}: expected auto, own or weighted")
         level = choose_level(balancer, level, disjoint=bool(getattr(data, "disjoint", False)))
@@ -109,6 +113,8 @@ class MultitaskTask(ManualTask):
         self.trunk, self.sharing, self.heads = parts
         self.parts: list[Head] = list(self.heads)  # type: ignore[arg-type]
         self.head_rule = balancer.heads if heads == "auto" else heads
+        if penalty is not None:
+            check_penalty(balancer, self.head_rule)
         self.chunk, self.log_every, self.decay_task = chunk, log_every, decay_task
         self.quarantined = [0] * len(self.names)
         self.history: list[tuple[int, Balance]] = []
@@ -148,9 +154,9 @@ class MultitaskTask(ManualTask):
         return [p for p in self.parameters() if id(p) not in own and p.requires_grad]
 
     def embeddings(self) -> nn.Module | None:
-        """The word embeddings of a text encoder."""
+        """The word embeddings of a text encoder, or where features enter."""
         encoder = getattr(self.trunk, "encoder", None)
-        return None if encoder is None else encoder.embeddings
+        return getattr(self.trunk, "inputs", None) if encoder is None else encoder.embeddings
 
     def loss(self, batch: Batch) -> Tensor:
         """The plain sum of the losses of a batch."""
@@ -190,10 +196,28 @@ class MultitaskTask(ManualTask):
             seen += torch.where(counts[index] > 0, reduced.values, 0.0) * share
             factors = (torch.where(state.isfinite(), state, 1.0) * share).tolist()
             terms = [scaled(x, factors[t]) for t, x in enumerate(reduced.terms) if x is not None]
-            self.run_backward(self._summed(terms), index == len(batches) - 1)
+            total_loss = self._penalised(self._summed(terms), batch, factors)
+            self.run_backward(total_loss, index == len(batches) - 1)
         assert state is not None
         losses_seen = torch.where(total > 0, seen, torch.nan)
         self._finish(losses_seen, state, None, total, losses_seen.isfinite())
+
+    def _penalised(self, plain: Tensor, batch: Batch, factors: list[float]) -> Tensor:
+        """The weighted loss of a batch under the penalty, which computes it again itself."""
+        if self.penalty is None:
+            return plain
+
+        def closure() -> Tensor:
+            losses, local = self.task_losses([self.encode(batch)] * len(self.names), batch)
+            terms = enumerate(global_losses(losses, local).terms)
+            return self._summed([scaled(x, factors[t]) for t, x in terms if x is not None])
+
+        trained = [p for p in self.parameters() if p.requires_grad]
+        loss = self.penalty.loss(closure, parameters=trained, embeddings=self.embeddings())
+        added = getattr(self.penalty, "value", None)
+        if added is not None:
+            self.log("train/penalty", added, batch_size=1)
+        return loss
 
     def _window_losses(self, batches: list[Batch], counts: Tensor) -> Tensor | None:
         """Losses of the window, for rules that read them before the backward; None if not needed."""

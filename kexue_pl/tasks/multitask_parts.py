@@ -133,3 +133,19 @@ def prior_loss(task: Subtask, rows: Any) -> float:
     else:
         value = entropy(torch.bincount(labels[labels >= 0]))
     return value * task.scale + task.shift
+
+
+def check_penalty(balancer: Balancer, heads: str) -> None:
+    """Raise where tasks are added up by their gradients, which a penalty of the sum cannot precede.
+
+    Raises:
+        ValueError: naming what reads gradients, and the way out.
+    """
+    reads = balancer.needs_gram or balancer.needs_matrix
+    if reads or heads == "own":
+        what = f"balancer {balancer.name}" if reads else "task.heads=own"
+        raise ValueError(
+            f"penalty: {what} works on the gradients of single tasks, a penalty on the loss of all; "
+            "use a balancer that reads losses alone (balancer=equal, geometric, uncertainty, dwa), "
+            "or penalty=none"
+        )

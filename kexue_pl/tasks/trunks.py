@@ -32,12 +32,14 @@ class FeatureTrunk(nn.Module):
         layers: list[nn.Module] = []
         for before, after in zip([features, *widths], widths):
             layers += [nn.Linear(before, after), nn.ReLU()]
+        # What penalties on the input of the network watch and shift.
+        self.inputs = nn.Identity()
         self.layers = nn.Sequential(*layers)
         self.hidden_size = widths[-1]
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """(B, 1, H)."""
-        out: Tensor = self.layers(batch["x"])
+        out: Tensor = self.layers(self.inputs(batch["x"]))
         return out[:, None]
 
 
