@@ -168,7 +168,8 @@ class KgCLUE(QuestionData):
 
     def _unseen(self, parts: list[list[Question]]) -> list[Any]:
         """Each part's names have predicates of that part alone; a later part owns a shared name."""
-        mode, triples = self.mode.removesuffix("_unseen"), []
+        mode = self.mode.removesuffix("_unseen")
+        triples: list[Any] = []
         for part in reversed([p for p in parts if p]):
             names = {t[0] for t in triples}
             own = knowledge_base(part, mode, seed=self.seed)

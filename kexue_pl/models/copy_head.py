@@ -99,4 +99,6 @@ class CopyHead(nn.Module):
         follows = torch.zeros_like(scores, dtype=torch.bool)
         follows[..., 1:] = ids[:, None, :-1] == tokens[..., None]
         scores = scores + self.follow * follows
-        return scores.float().masked_fill(~mask[:, None, :].bool(), float("-inf")).softmax(-1)
+        hidden = ~mask[:, None, :].bool()
+        shares: Tensor = scores.float().masked_fill(hidden, float("-inf")).softmax(-1)
+        return shares

@@ -285,7 +285,7 @@ class _TiedHead(nn.Module):
 def _tie(model: Any) -> None:
     """Put in the embedding and the head of text."""
     old = model.get_input_embeddings()
-    words = _ScaledEmbedding(*old.weight.shape, padding_idx=old.padding_idx)
+    words = _ScaledEmbedding(old.num_embeddings, old.embedding_dim, padding_idx=old.padding_idx)
     model.set_input_embeddings(words)
     model.lm_head = _TiedHead(words)
 

@@ -144,4 +144,4 @@ def kernels() -> Kernels:
             "task.compiled=false"
         ) from error
     exponents = njit(_exponents(njit(_ones)))
-    return Kernels(*(njit(f) for f in (_children, _copy, _choose)), exponents)
+    return Kernels(njit(_children), njit(_copy), njit(_choose), exponents)

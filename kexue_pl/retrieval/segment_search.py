@@ -187,8 +187,9 @@ class SegmentSearch:
         log_p = model(names.question[candidate], names.name[candidate], predicate)
         prior = np.zeros(len(log_p)) if self.log_prior is None else self.log_prior[predicate]
         ptr = np.append(0, np.cumsum(width[good]))
-        parts = (x[kept] for x in (lexical, log_p, prior))
-        return tune_weights(self.weights, *parts, ptr, np.flatnonzero(right[kept]))
+        lexical, log_p, prior = lexical[kept], log_p[kept], prior[kept]
+        right = np.flatnonzero(right[kept])
+        return tune_weights(self.weights, lexical, log_p, prior, ptr, right)
 
 
 def _spread(score: Floats, group: Ints) -> Floats:

@@ -58,7 +58,10 @@ class SortedRows:
 
     def _tokens(self, segment: Ints, depth: Ints, at: Ints, beam: Ints | None) -> Ints:
         """``token_at`` of positions; of beam ``beam`` each, where segment and depth are by beam."""
-        spread = (lambda x: x) if beam is None else (lambda x: x.take(beam))
+
+        def spread(x: Any) -> Any:
+            return x if beam is None else x.take(beam)
+
         if not segment.any():
             string = at
         elif segment.all():
@@ -69,7 +72,8 @@ class SortedRows:
             place = at + spread(self._column.take(segment))
             string = self._flat_ids.take(np.where(past, place, 0)) + spread(self.base.take(segment))
             string = np.where(past, string, at)
-        return self.tok.take(self.off.take(string) + spread(depth))
+        tokens: Ints = self.tok.take(self.off.take(string) + spread(depth))
+        return tokens
 
     def children(self, state: BeamState) -> Children:
         """Runs of equal tokens in the range of every beam."""
@@ -91,8 +95,8 @@ class SortedRows:
         count = kernels.children(*sources, *state, ptr, beam, token, lo, hi)
         if count > room:
             return self._compiled_children(kernels, state, count)
-        parts = (x[:count] for x in (beam, token, lo, hi))
-        return Children(ptr, *parts, self.counter(state.segment))
+        beam, token, lo, hi = beam[:count], token[:count], lo[:count], hi[:count]
+        return Children(ptr, beam, token, lo, hi, self.counter(state.segment))
 
     def _runs_linear(self, state: BeamState, width: Ints, ends: Ints) -> Children:
         """By looking at every row."""
