@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.scripts import script
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -15,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_prints_both_tables():
     pytest.importorskip("sentence_transformers")
     script = ROOT / "scripts" / "bench" / "matching.py"
-    words = ["--rows", "16", "--pairs", "200", "--seconds", "0.01"]
+    words = ["--rows", "24", "--pairs", "200", "--seconds", "0.01", "--epoch", "0"]
     done = subprocess.run(
         [sys.executable, str(script), *words],
         capture_output=True,
@@ -24,5 +26,17 @@ def test_prints_both_tables():
         env={"PYTHONPATH": str(ROOT), "PATH": "", "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("| 16 |") == 3
+    assert done.stdout.count("| 24 |") == 3
     assert done.stdout.count("| 200 |") == 4
+    assert "| 16 | 0." in done.stdout  # the gradient of 16 micro-batches beside the whole
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_times_an_epoch_of_every_side(monkeypatch, capsys):
+    pytest.importorskip("sentence_transformers")
+    bench = script("scripts/bench/matching_training.py", monkeypatch)
+    monkeypatch.setattr(bench, "MODELS", {"static": bench.MODELS["static"]})
+    bench.compare(128, 64, 1, with_memory=False)
+    said = capsys.readouterr().out
+    assert all(f"| static | {side} | " in said for side in bench.SIDES)
