@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kexue_pl.balancers.correlation import correlation, nonnegative, root
+from kexue_pl.balancers.correlation import Array, correlation, nonnegative, root
 
 STATIONARY = 1e-12
 
@@ -34,10 +34,24 @@ def min_norm(gram: Tensor) -> Tensor:
     n = len(norms)
     if n == 1:
         return torch.ones(1, dtype=torch.float64)
-    rows = np.vstack([root(corr), norms.min() / norms])
-    b = nonnegative(rows, np.append(np.zeros(n), 1.0))
-    a = b / norms * norms.min()
+    ratios = norms.min() / norms
+    b = _interior(corr, ratios)
+    if b is None:
+        rows = np.vstack([root(corr), ratios])
+        b = nonnegative(rows, np.append(np.zeros(n), 1.0))
+    a = b * ratios
     return torch.from_numpy(a / a.sum())
+
+
+def _interior(corr: Array, ratios: Array) -> Array | None:
+    """The solution if all tasks take part: C b = c, accepted when it certifies itself; else None."""
+    try:
+        b: Array = np.asarray(np.linalg.solve(corr, ratios), dtype=np.float64)
+    except np.linalg.LinAlgError:
+        return None
+    if b.min() <= 0 or np.abs(corr @ b / ratios - 1).max() > 1e-12:
+        return None
+    return b
 
 
 def pair_min_norm(gram: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from kexue_pl.balancers.base import Balancer
 from kexue_pl.distributed import world_size
-from kexue_pl.gradients.gram import gram_matrix
+from kexue_pl.gradients.gram import gram_of_parts
 from kexue_pl.gradients.losses import GlobalLosses, global_losses
 from kexue_pl.gradients.ranks import sum_ranks
 
@@ -137,7 +137,7 @@ class _HandOut(torch.autograd.Function):
         owner: FanOut = ctx.owner
         if not ctx.needs_input_grad[0] and owner.fixed is not None:
             return None, None, None
-        rows = torch.stack(grads[:-1])
+        rows = grads[:-1]
         if owner.fixed is None:
             owner.gram = joint_gram(rows, grads[-1])
             assert owner.rule is not None
@@ -146,7 +146,7 @@ class _HandOut(torch.autograd.Function):
         return weighted_sum(rows, owner.weights), None, None
 
 
-def joint_gram(rows: Tensor, scale: Tensor) -> Tensor:
+def joint_gram(rows: Sequence[Tensor], scale: Tensor) -> Tensor:
     r"""Gram of the joint batch's encoding, :math:`\frac{1}{W^2 s^2} \sum_r A_r A_r^\top`.
 
     The samples of the ranks are disjoint, so the Gram adds up; W averages as DDP does, s undoes the
@@ -155,7 +155,7 @@ def joint_gram(rows: Tensor, scale: Tensor) -> Tensor:
     Raises:
         RuntimeError: the probe was not part of the loss.
 
-    >>> joint_gram(torch.tensor([[2.0, 0.0]]), torch.tensor(2.0)).tolist()
+    >>> joint_gram([torch.tensor([2.0, 0.0])], torch.tensor(2.0)).tolist()
     [[1.0]]
     """
     factor = float(scale)
@@ -163,23 +163,31 @@ def joint_gram(rows: Tensor, scale: Tensor) -> Tensor:
         raise RuntimeError(
             "fan_out: run backward from the value of join(losses), not from the losses"
         )
-    return sum_ranks(gram_matrix(rows)) / (world_size() * factor) ** 2
+    return sum_ranks(gram_of_parts([[row] for row in rows])) / (world_size() * factor) ** 2
 
 
-def weighted_sum(rows: Tensor, weights: Tensor) -> Tensor:
+def finite_or_ones(weights: Tensor) -> list[float]:
+    """The weights; ones where they are not all finite, to pass on the overflow that caused it.
+
+    >>> finite_or_ones(torch.tensor([0.5, 2.0])), finite_or_ones(torch.tensor([float("nan"), 2.0]))
+    ([0.5, 2.0], [1.0, 1.0])
+    """
+    values: list[float] = weights.tolist()
+    return values if all(map(math.isfinite, values)) else [1.0] * len(values)
+
+
+def weighted_sum(rows: Sequence[Tensor], weights: Tensor) -> Tensor:
     r""":math:`\sum_t w_t g_t` over the tasks of non-zero weight (0 times NaN would be NaN).
 
     Weights that are not finite pass the plain sum on, with the overflow that caused them.
 
-    >>> rows = torch.tensor([[1.0], [float("nan")]])
+    >>> rows = [torch.tensor([1.0]), torch.tensor([float("nan")])]
     >>> weighted_sum(rows, torch.tensor([2.0, 0.0]))
     tensor([2.])
     """
-    values: list[float] = weights.tolist()
-    if not all(map(math.isfinite, values)):
-        values = [1.0] * len(values)
-    out = torch.zeros_like(rows[0], dtype=torch.promote_types(rows.dtype, torch.float32))
-    for row, value in zip(rows, values):  # one by one: an absent task must not change a bit
+    dtype = rows[0].dtype
+    out = torch.zeros_like(rows[0], dtype=torch.promote_types(dtype, torch.float32))
+    for row, value in zip(rows, finite_or_ones(weights)):  # an absent task must not change a bit
         if value != 0:
             out.add_(row, alpha=value)
-    return out.to(rows.dtype)
+    return out.to(dtype)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -25,18 +28,47 @@ def gram_matrix(rows: Tensor, *, chunk: int | None = None) -> Tensor:
     >>> gram_matrix(torch.tensor([[1.0, 2.0], [0.0, 3.0]])).tolist()
     [[5.0, 6.0], [6.0, 9.0]]
     """
-    flat = rows.detach().flatten(1)
-    if flat.device.type == "mps":
-        flat = flat.cpu()
-    if flat.dtype == torch.float64 and chunk is None:
-        return flat @ flat.T
-    tasks, columns = flat.shape
+    return gram_of_parts([[row] for row in rows], chunk=chunk)
+
+
+def gram_of_parts(rows: Sequence[Sequence[Tensor]], *, chunk: int | None = None) -> Tensor:
+    """The same of gradients that lie in pieces, one list of tensors a task; nothing is joined.
+
+    >>> one, two = [torch.tensor([1.0]), torch.tensor([[2.0]])], [torch.zeros(1), torch.ones(1, 1)]
+    >>> gram_of_parts([one, two]).tolist()
+    [[5.0, 2.0], [2.0, 1.0]]
+    """
+    first = rows[0][0]
+    device = torch.device("cpu") if first.device.type == "mps" else first.device
     if chunk is None:
-        chunk = CHUNK if flat.device.type == "cpu" else 1 << 16
-    out = torch.zeros(tasks, tasks, dtype=torch.float64, device=flat.device)
-    wide = torch.empty(tasks, min(chunk, columns), dtype=torch.float64, device=flat.device)
-    for start in range(0, columns, chunk):
-        part = wide[:, : min(chunk, columns - start)]
-        part.copy_(flat[:, start : start + chunk])
-        out.addmm_(part, part.T)
+        chunk = CHUNK if device.type == "cpu" else 4 * CHUNK
+    total = sum(part.numel() for part in rows[0])
+    wide = _workspace(len(rows), min(chunk, total), device)
+    out = torch.zeros(len(rows), len(rows), dtype=torch.float64, device=device)
+    filled = 0
+    for parts in zip(*rows):
+        flat = [part.detach().reshape(-1) for part in parts]
+        start, size = 0, flat[0].numel()
+        while start < size:
+            count = min(size - start, chunk - filled)
+            for line, part in zip(wide, flat):
+                line[filled : filled + count].copy_(part[start : start + count])
+            start, filled = start + count, filled + count
+            if filled == chunk:
+                out.addmm_(wide, wide.T)
+                filled = 0
+    if filled:
+        out.addmm_(wide[:, :filled], wide[:, :filled].T)
     return out
+
+
+_kept = threading.local()
+
+
+def _workspace(tasks: int, columns: int, device: torch.device) -> Tensor:
+    """An uninitialised float64 matrix, kept from call to call: fresh memory costs more than the sums."""
+    key = (tasks, columns, device)
+    if getattr(_kept, "key", None) != key:
+        _kept.key, _kept.wide = key, torch.empty(key[:2], dtype=torch.float64, device=device)
+    wide: Tensor = _kept.wide
+    return wide

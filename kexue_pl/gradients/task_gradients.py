@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from kexue_pl.balancers.base import Balancer
 from kexue_pl.distributed import world_size
-from kexue_pl.gradients.fan_out import FanOut, weighted_sum
-from kexue_pl.gradients.gram import gram_matrix
+from kexue_pl.gradients.fan_out import FanOut, finite_or_ones
+from kexue_pl.gradients.gram import gram_of_parts
 from kexue_pl.gradients.losses import global_losses
 from kexue_pl.gradients.ranks import same_on_ranks, sum_ranks
 
@@ -60,15 +60,15 @@ def task_gradients(
     heads = [[p for p in group if p.requires_grad] for group in own or [[] for _ in losses]]
     reduced = global_losses(losses, counts)
     terms = [None if t is None else t * scale if scale != 1 else t for t in reduced.terms]
-    if fan is None:
-        matrix, mine = _whole(terms, shared, heads)
-    else:
-        matrix, mine = _split(terms, shared, heads, fan, chunk)
+    rows, mine = (
+        _whole(terms, shared, heads) if fan is None else _split(terms, shared, heads, fan, chunk)
+    )
     # The condition is the number of ranks alone: a factor of 1 or a loss scale must not skip it.
     if world_size() > 1:
-        matrix = sum_ranks(matrix) / world_size()
+        matrix = sum_ranks(_matrix(rows)) / world_size()
+        rows = [_cut(row, shared) for row in matrix]
         mine = [[sum_ranks(g) / world_size() for g in group] for group in mine]
-    return TaskGradients(shared, heads, matrix, mine, reduced.values, reduced.counts, scale)
+    return TaskGradients(shared, heads, rows, mine, reduced.values, reduced.counts, scale)
 
 
 class TaskGradients:
@@ -76,7 +76,7 @@ class TaskGradients:
 
     Attributes:
         parameters: the shared parameters.
-        matrix: (T, P) their gradients, times ``scale``.
+        rows: T lists of their gradients, times ``scale``.
         gram: (T, T) float64, not scaled, identical on all ranks.
         losses: (T,) losses over all ranks; NaN where absent.
         counts: (T,) examples over all ranks.
@@ -86,15 +86,20 @@ class TaskGradients:
         self,
         parameters: list[nn.Parameter],
         heads: list[list[nn.Parameter]],
-        matrix: Tensor,
+        rows: list[list[Tensor]],
         mine: list[list[Tensor]],
         losses: Tensor,
         counts: Tensor,
         scale: float,
     ) -> None:
-        self.parameters, self.heads, self.matrix, self._mine = parameters, heads, matrix, mine
+        self.parameters, self.heads, self.rows, self._mine = parameters, heads, rows, mine
         self.losses, self.counts, self.scale = losses, counts, scale
-        self.gram = same_on_ranks(gram_matrix(matrix)) / scale**2
+        self.gram = same_on_ranks(gram_of_parts(rows)) / scale**2
+
+    @property
+    def matrix(self) -> Tensor:
+        """(T, P) the rows as one new matrix."""
+        return _matrix(self.rows)
 
     @classmethod
     def merge(cls, parts: Sequence[TaskGradients]) -> TaskGradients:
@@ -113,14 +118,13 @@ class TaskGradients:
         shares = torch.where(total > 0, counts / total, 0.0)
         losses = torch.stack([torch.where(p.counts > 0, p.losses, 0.0) for p in parts])
         values = torch.where(total > 0, (shares * losses).sum(0), torch.nan)
-        matrix = torch.zeros_like(first.matrix)
+        rows = [[torch.zeros_like(g) for g in row] for row in first.rows]
         mine = [[torch.zeros_like(g) for g in group] for group in first._mine]
         for share, part in zip(shares.tolist(), parts):
             for t, factor in enumerate(share):
-                matrix[t].add_(part.matrix[t], alpha=factor)
-                for whole, piece in zip(mine[t], part._mine[t]):
+                for whole, piece in zip(rows[t] + mine[t], part.rows[t] + part._mine[t]):
                     whole.add_(piece, alpha=factor)
-        return cls(first.parameters, first.heads, matrix, mine, values, total, first.scale)
+        return cls(first.parameters, first.heads, rows, mine, values, total, first.scale)
 
     def combine(self, rule: Balancer) -> tuple[Tensor, Tensor | None]:
         """The rule's update (P,), times ``scale``, and its weights (None without any).
@@ -136,7 +140,15 @@ class TaskGradients:
             live = live if bool(live.any()) else ~live
             return rule.combine(self.matrix[live.to(self.matrix.device)], self.losses), None
         weights = rule.weights(self.gram, self.losses)
-        return weighted_sum(self.matrix, weights), weights
+        values = finite_or_ones(weights)
+        out = self.rows[0][0].new_zeros(sum(g.numel() for g in self.rows[0]))
+        parts = _cut(out, self.parameters)
+        for row, value in zip(
+            self.rows, values
+        ):  # one by one: an absent task must not change a bit
+            if value != 0:
+                torch._foreach_add_(parts, row, alpha=value)
+        return out, weights
 
     @property
     def sound(self) -> Tensor:
@@ -146,6 +158,8 @@ class TaskGradients:
     def assign(self, update: Tensor, head_weights: Sequence[float] | None = None) -> None:
         """Write the update into ``.grad`` of the shared parameters, and the heads' own gradients.
 
+        The gradients are views of ``update`` where dtypes agree: nothing is copied.
+
         Args:
             update: (P,) for the shared parameters.
             head_weights: T factors of the heads' gradients; None for 1. A head whose task is absent
@@ -153,7 +167,7 @@ class TaskGradients:
         """
         start = 0
         for p in self.parameters:
-            p.grad = update[start : start + p.numel()].view_as(p).to(p.dtype).clone()
+            p.grad = update[start : start + p.numel()].view_as(p).to(p.dtype)
             start += p.numel()
         finite = self.sound
         passes = not bool(finite.any())
@@ -165,19 +179,18 @@ class TaskGradients:
 
 def _whole(
     terms: Sequence[Tensor | None], shared: list[nn.Parameter], heads: list[list[nn.Parameter]]
-) -> tuple[Tensor, list[list[Tensor]]]:
+) -> tuple[list[list[Tensor]], list[list[Tensor]]]:
     """Every loss backward through heads and trunk."""
-    matrix = shared[0].new_empty(len(terms), sum(p.numel() for p in shared))
-    mine = []
+    rows, mine = [], []
     for t, term in enumerate(terms):
         found: Sequence[Tensor | None] = [None] * (len(shared) + len(heads[t]))
         if term is not None:
             found = torch.autograd.grad(
                 term, [*shared, *heads[t]], retain_graph=True, allow_unused=True
             )
-        _fill(matrix[t], found[: len(shared)], shared)
+        rows.append(_dense(found[: len(shared)], shared))
         mine.append(_dense(found[len(shared) :], heads[t]))
-    return matrix, mine
+    return rows, mine
 
 
 def _split(
@@ -186,14 +199,12 @@ def _split(
     heads: list[list[nn.Parameter]],
     fan: FanOut,
     chunk: int,
-) -> tuple[Tensor, list[list[Tensor]]]:
+) -> tuple[list[list[Tensor]], list[list[Tensor]]]:
     """The heads once, then the trunk for every task."""
     present = [t for t, term in enumerate(terms) if term is not None]
-    matrix = shared[0].new_empty(len(terms), sum(p.numel() for p in shared))
-    if len(present) < len(terms):
-        matrix.zero_()
     if not present:
-        return matrix, [_dense([None] * len(group), group) for group in heads]
+        nothing = [_dense([None] * len(shared), shared) for _ in terms]
+        return nothing, [_dense([None] * len(group), group) for group in heads]
     flat = [p for group in heads for p in group]
     total = torch.stack([term for term in terms if term is not None]).sum()
     found: Sequence[Tensor | None] = torch.autograd.grad(
@@ -204,43 +215,48 @@ def _split(
         mine.append(_dense(found[start : start + len(group)], group))
         start += len(group)
     deltas = _dense(found[: len(fan.views)], fan.views)
+    rows: list[Sequence[Tensor | None]] = [[None] * len(shared) for _ in terms]
     for first in range(0, len(present), chunk):
         block = present[first : first + chunk]
         last = first + chunk >= len(present)
-        _trunk(matrix, block, shared, fan.encoding, deltas, retain=not last)
-    return matrix, mine
+        for t, row in zip(block, _trunk(block, shared, fan.encoding, deltas, retain=not last)):
+            rows[t] = row
+    return [_dense(row, shared) for row in rows], mine
 
 
 def _trunk(
-    matrix: Tensor,
     block: list[int],
     shared: list[nn.Parameter],
     encoding: Tensor,
     deltas: list[Tensor],
     *,
     retain: bool,
-) -> None:
-    """Fill the rows of ``block`` by one (batched) vector-Jacobian product through the trunk."""
+) -> list[Sequence[Tensor | None]]:
+    """The rows of ``block`` by one (batched) vector-Jacobian product through the trunk."""
     if len(block) == 1:
-        found = torch.autograd.grad(
-            encoding, shared, deltas[block[0]], retain_graph=retain, allow_unused=True
-        )
-        _fill(matrix[block[0]], found, shared)
-        return
+        return [
+            torch.autograd.grad(
+                encoding, shared, deltas[block[0]], retain_graph=retain, allow_unused=True
+            )
+        ]
     stacked = torch.stack([deltas[t] for t in block])
     many = torch.autograd.grad(
         encoding, shared, stacked, retain_graph=retain, allow_unused=True, is_grads_batched=True
     )
-    for i, t in enumerate(block):
-        _fill(matrix[t], [None if g is None else g[i] for g in many], shared)
+    return [[None if g is None else g[i] for g in many] for i in range(len(block))]
 
 
-def _fill(row: Tensor, found: Sequence[Tensor | None], shared: list[nn.Parameter]) -> None:
-    start = 0
-    for p, g in zip(shared, found):
-        part = row[start : start + p.numel()]
-        part.zero_() if g is None else part.copy_(g.reshape(-1))
+def _cut(row: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
+    """Views of a vector (P,) in the shapes of the parameters."""
+    parts, start = [], 0
+    for p in like:
+        parts.append(row[start : start + p.numel()].view_as(p))
         start += p.numel()
+    return parts
+
+
+def _matrix(rows: Sequence[Sequence[Tensor]]) -> Tensor:
+    return torch.stack([torch.cat([g.reshape(-1) for g in row]) for row in rows])
 
 
 def _dense(found: Sequence[Tensor | None], like: Sequence[Tensor]) -> list[Tensor]:
