@@ -20,6 +20,7 @@ from kexue_pl.run.launch import flatten
 
 __all__ = ["collect", "labels", "report", "summarise"]
 
+FIRST = ("test/spearman", "test/accuracy", "test/us_per_pair")
 ASIDE = ("paths.", "seed", "data.seed", "logger.", "tags", "resume", "threads")
 
 
@@ -108,9 +109,10 @@ def summarise(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _by_numbers(name: str) -> list[tuple[int, str]]:
-    """Sorts accuracy@128 before accuracy@1024."""
+    """Sorts accuracy@128 before accuracy@1024; what pairs are judged by comes first."""
     parts = re.findall(r"\d+|\D+", name)
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
+    place = FIRST.index(name) if name in FIRST else len(FIRST)
+    return [(place, ""), *((int(p), "") if p.isdigit() else (-1, p) for p in parts)]
 
 
 def _cell(value: Any) -> str:
