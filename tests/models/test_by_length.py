@@ -93,3 +93,17 @@ def test_dropout_bigrams_and_other_poolings_take_the_long_way() -> None:
     dropped = Static(hidden_size=4, dropout=0.5).build(tokenizer)
     assert dropped.train().pooled(ids, mask, "mean") is None
     assert dropped.eval().pooled(ids, mask, "mean") is not None
+
+
+def test_a_scaling_by_length_sees_the_same_lengths() -> None:
+    from kexue_pl.attention import EntropyInvariant
+
+    torch.manual_seed(0)
+    spec = Small(hidden_size=16, layers=2, heads=2, dropout=0.0)
+    tokenizer = train_tokenizer(TEXTS, min_frequency=1)
+    model = PairModel.from_spec(spec, tokenizer, attention=EntropyInvariant()).eval()
+    batch, found = batch_of(50), []
+    for short_cuts in (True, False):
+        model.short_cuts = short_cuts
+        found.append(torch.cosine_similarity(*model.embeddings(batch)))
+    torch.testing.assert_close(found[0], found[1], atol=2e-6, rtol=1e-5)
