@@ -165,7 +165,8 @@ def test_all_ones_is_no_mask(kind):
     assert torch.allclose(none, ones, atol=2e-6)
 
 
-@pytest.mark.parametrize("kind", [*ENCODERS, "qwen2", "llama"])
+# ESM multiplies its words by the mask and so takes padding masks alone.
+@pytest.mark.parametrize("kind", [*(k for k in ENCODERS if k != "esm"), "qwen2", "llama"])
 def test_bool_and_float_masks_agree_and_empty_rows_are_finite(kind):
     register("unilm_test", SHARP)
     ids, padding = inputs()
@@ -314,7 +315,7 @@ def test_short_rows_in_bfloat16_train_as_the_kernel_does(kind, positions):
     grad = torch.randn(2, 9, 4, 8)
     found = []
     for dtype in (torch.float32, torch.bfloat16):
-        x = [part.to(dtype).requires_grad_() for part in given]
+        x = [part.clone().to(dtype).requires_grad_() for part in given]
         own = mask.to(dtype) if kind == "float" else mask
         out = function(layer, *x, own)[0]
         out.backward(grad.to(dtype))
