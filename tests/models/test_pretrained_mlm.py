@@ -24,7 +24,7 @@ def saved(tmp_path_factory: Any) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("bert")
     text = folder / "text.txt"
     text.write_text(
-        "".join(f"def f{i % 17}(x): return x * {i % 7}\n" for i in range(900)), encoding="utf-8"
+        "".join(f"def f{i % 17}(x): return x * {i % 7}\n" for i in range(6000)), encoding="utf-8"
     )
     tokenizer = MaskedLM(vocab_size=400).train_tokenizer([text.read_text(encoding="utf-8")])
     torch.manual_seed(0)
