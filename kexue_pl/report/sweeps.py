@@ -127,6 +127,8 @@ def report(folder: Path, shown: int = 8) -> list[dict[str, Any]]:
     from rich.console import Console
     from rich.table import Table
 
+    from kexue_pl.report.lengths import plot_sweep  # brings torch
+
     runs = collect(folder)
     if not runs:
         raise FileNotFoundError(f"{folder}: no run directory (config_resolved.yaml) below it")
@@ -141,9 +143,12 @@ def report(folder: Path, shown: int = 8) -> list[dict[str, Any]]:
     write_text(folder / "report.md", "\n".join(lines) + "\n")
     _write_csv(folder / "report.csv", rows, columns)
     _plot(folder / "report.png", rows)
+    told = labels(runs)
     plot_pareto(folder / "pareto.png", rows)
-    sweep_descents(folder, runs, [_label(run, _varied(runs)) for run in runs])
+    sweep_descents(folder, runs, told)
     plot_costs(folder / "cost.png", rows)
+    done = [(run, label) for run, label in zip(runs, told) if run["status"] == "completed"]
+    plot_sweep([label for _, label in done], [run["metrics"] for run, _ in done], folder)
     cells = [[_cell(row.get(column, "")) for column in columns] for row in rows]
     write_page(folder, cells, columns)
     return rows
