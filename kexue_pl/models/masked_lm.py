@@ -21,6 +21,7 @@ from kexue_pl.attention import (
     Standard,
     install,
 )
+from kexue_pl.models.text_body import suit_text
 
 __all__ = ["MaskedLM", "MaskedLanguageModel", "PositionKind", "make_positions"]
 
@@ -237,10 +238,8 @@ class MaskedLM:
         )
         model = EsmForMaskedLM(config)
         if config.tie_word_embeddings:
-            _tie(model)
+            suit_text(model)
         model.esm.contact_head = nn.Identity()  # never read; unused weights break data parallelism
-        for layer in model.esm.encoder.layer:
-            layer.intermediate = _Intermediate(layer.intermediate.dense)
         _draw(model)
         positions = make_positions(
             self.positions or suits["positions"],
@@ -250,55 +249,6 @@ class MaskedLM:
         )
         function = install(model, attention or Standard(), positions)
         return MaskedLanguageModel(model, function, segments=segments)
-
-
-class _ScaledEmbedding(nn.Embedding):
-    """Embedding whose weights stay small for the output while its rows enter the layers larger.
-
-    Adam moves every weight by about as much, so words that count eight times over are learned
-    eight times as fast at the input; at the output small weights start from even guesses.
-    """
-
-    factor = 8.0
-
-    def forward(self, input: Tensor) -> Tensor:
-        return super().forward(input) * self.factor
-
-
-class _TiedHead(nn.Module):
-    """Logits straight from the normalised states, with the embedding's weights and a bias.
-
-    BERT's dense layer before them delays learning by hundreds of steps (docs/attention.md).
-    """
-
-    def __init__(self, words: nn.Embedding) -> None:
-        super().__init__()
-        self.decoder = nn.Linear(words.embedding_dim, words.num_embeddings)
-        self.decoder.weight = words.weight
-        nn.init.zeros_(self.decoder.bias)
-
-    def forward(self, states: Tensor) -> Tensor:
-        logits: Tensor = self.decoder(states)
-        return logits
-
-
-def _tie(model: Any) -> None:
-    """Put in the embedding and the head of text."""
-    old = model.get_input_embeddings()
-    words = _ScaledEmbedding(old.num_embeddings, old.embedding_dim, padding_idx=old.padding_idx)
-    model.set_input_embeddings(words)
-    model.lm_head = _TiedHead(words)
-
-
-class _Intermediate(nn.Module):
-    """ESM's own widening layer with GELU in one kernel, where ESM takes five."""
-
-    def __init__(self, dense: nn.Linear) -> None:
-        super().__init__()
-        self.dense = dense
-
-    def forward(self, states: Tensor) -> Tensor:
-        return nn.functional.gelu(self.dense(states))
 
 
 @torch.no_grad()

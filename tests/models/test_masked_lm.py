@@ -58,6 +58,22 @@ def test_every_weight_gets_a_gradient(tokenizer):
     assert not silent
 
 
+def test_words_of_text_are_tied_and_enter_eight_times_as_large(tokenizer):
+    net = MaskedLM(**TINY).build(tokenizer)
+    words, decoder = net.model.get_input_embeddings(), net.model.lm_head.decoder
+    assert decoder.weight is words.weight
+    assert words.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert torch.allclose(net.embeddings(torch.tensor([[7]])), 8 * words.weight[7])
+    ids, chosen = batch(len(tokenizer))
+    even = torch.full((int(chosen.sum()), len(tokenizer)), 1 / len(tokenizer))
+    assert torch.allclose(net(ids, chosen).softmax(-1), even, rtol=0.5)  # even guesses at first
+    other = MaskedLM(**TINY).build(tokenizer)
+    other.load_state_dict(net.state_dict())
+    assert torch.equal(other.eval()(ids, chosen), net.eval()(ids, chosen))
+    untied = MaskedLM(**TINY).build(value_tokenizer(4), segments=7)
+    assert untied.model.lm_head.decoder.weight is not untied.embeddings.weight
+
+
 def test_padding_does_not_leak(tokenizer):
     net = MaskedLM(**TINY).build(tokenizer, attention=EntropyInvariant(base=16)).eval()
     ids, chosen = batch(len(tokenizer))
