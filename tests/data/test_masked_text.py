@@ -141,6 +141,21 @@ def test_masks_change_with_the_epoch_and_with_nothing_else(tmp_path, tokenizer):
     assert not all(torch.equal(a, b) for a, b in zip(first, other))
 
 
+def test_training_may_hide_another_share(tmp_path, tokenizer):
+    file = tmp_path / "a.txt"
+    file.write_text("return foo + bar\n" * 4000, encoding="utf-8")
+    for rate, hidden in ((None, 10), (0.5, 32)):
+        text = Text(train=str(file), eval_lengths=[64], test_tokens=640, train_mask_rate=rate)
+        data = prepared(text, tokenizer, tmp_path)
+        loaders = (data.train_dataloader(), data.val_dataloader(), *data.test_dataloader())
+        counts = [
+            (next(iter(loader))["labels"] >= 0).sum(1).unique().tolist() for loader in loaders
+        ]
+        assert counts == [[hidden], [10], [10]]
+    with pytest.raises(ValueError, match=r"data\.train_mask_rate=1\.5"):
+        Text(train=str(file), train_mask_rate=1.5)
+
+
 def test_text_reads_files_folders_and_tables(tmp_path, tokenizer):
     folder = tmp_path / "texts"
     (folder / "deep").mkdir(parents=True)
