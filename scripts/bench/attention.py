@@ -27,6 +27,9 @@ from kexue_pl.attention import EntropyInvariant, ScaledAttention, register
 SHAPES = [(16, 4, 64, 64), (8, 4, 256, 64), (4, 8, 512, 64), (2, 8, 1024, 64), (1, 8, 4096, 64)]
 """(batch, heads, n, head size), from many short rows to one long one."""
 
+CLEAR = Path("/proc/self/clear_refs")
+"""Linux starts counting the highest memory of a process anew when 5 is written here."""
+
 Step = Callable[[], object]
 
 
@@ -46,7 +49,7 @@ def alternated(steps: dict[str, Step], seconds: float) -> dict[str, float]:
     for step in steps.values():
         step()
     begin, rounds = time.perf_counter(), 0
-    while rounds < 3 or time.perf_counter() - begin < seconds:
+    while rounds < 2 or time.perf_counter() - begin < seconds:
         for name, step in steps.items():
             start = time.thread_time()
             step()
@@ -79,7 +82,7 @@ def attention_steps(shape: tuple[int, int, int, int], kind: str) -> dict[str, St
 @contextmanager
 def peak(found: list[float]) -> Iterator[None]:
     """Append what the block adds to the memory of the process at its highest, MiB (Linux)."""
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    CLEAR.write_text("5", encoding="ascii")
     before = _memory("VmRSS")
     yield
     found.append((_memory("VmHWM") - before) / 1024)
@@ -140,23 +143,28 @@ def main() -> None:
             spent = alternated(attention_steps(shape, kind), arguments.seconds)
             _line(f"| {kind} | {'x'.join(map(str, shape))} |", spent)
 
-    print("\n| rows, longest shape | SDPA adds, MiB | with the scaling, MiB | n x n, MiB |")
-    print("|---|---|---|---|")
-    _, heads, n, _ = shapes[-1]
-    for kind in ("equal", "causal"):
-        found: list[float] = []
-        for step in attention_steps(shapes[-1], kind).values():
-            step()
-            with peak(found):
-                step()
-        square = heads * n * n * 4 / 2**20
-        print(f"| {kind} | {found[0]:.0f} | {found[1]:.0f} | {square:.0f} |", flush=True)
+    if CLEAR.exists():
+        _memory_table(shapes[-1])
 
     print("\n| step of BERT | sdpa, ms | entropy_invariant, ms | ratio |")
     print("|---|---|---|---|")
     for padded in (False, True):
         spent = alternated(bert_steps(padded=padded), 4 * arguments.seconds)
         _line(f"| {'padded' if padded else 'full'} rows |", spent)
+
+
+def _memory_table(shape: tuple[int, int, int, int]) -> None:
+    print("\n| rows, longest shape | SDPA adds, MiB | with the scaling, MiB | n x n, MiB |")
+    print("|---|---|---|---|")
+    _, heads, n, _ = shape
+    for kind in ("equal", "causal"):
+        found: list[float] = []
+        for step in attention_steps(shape, kind).values():
+            step()
+            with peak(found):
+                step()
+        square = heads * n * n * 4 / 2**20
+        print(f"| {kind} | {found[0]:.0f} | {found[1]:.0f} | {square:.0f} |", flush=True)
 
 
 def _line(begin: str, spent: dict[str, float]) -> None:

@@ -6,6 +6,9 @@ import importlib.util
 import json
 from pathlib import Path
 
+from kexue_pl.run.train import train
+from tests.support.runs import composed
+
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "articles" / "extrapolation.py"
 
 
@@ -45,3 +48,34 @@ def test_means_and_spread_beside_the_author(tmp_path, capsys):
 def test_an_empty_folder_is_named(tmp_path, capsys):
     assert load().main(tmp_path) == 1
     assert "no finished runs" in capsys.readouterr().err
+
+
+def test_cells_are_tested_once_and_paired(tmp_path, capsys, monkeypatch):
+    """On recall and an untrained model, in the place of text: the tables and their arithmetic."""
+    script = load()
+    words = (
+        "task=mlm", "data.rows=32", "data.keys=32", "data.values=4", "data.batch_size=16",
+        "data.train_length=16", "data.eval_lengths=[16,64]", "data.test_tokens=256",
+        "model.hidden_size=16", "trainer.enable_progress_bar=false",
+        "trainer.enable_model_summary=false", "test=false",
+    )  # fmt: skip
+    train(composed(tmp_path / "run", *words))
+    checkpoint = tmp_path / "run" / "checkpoints" / "best.ckpt"
+    asked = []
+    monkeypatch.setattr(script, "trained", lambda *given: asked.append(given[1:3]) or checkpoint)
+    monkeypatch.setattr(script, "SCALINGS", ("standard", "entropy_invariant", "ssmax"))
+    assert script.text(tmp_path, [0, 1], []) == 0
+    shown = capsys.readouterr().out
+    assert len(asked) == 3 * 2 * 2
+    assert "| author, standard |" in shown
+    # the checkpoint learned nothing, so that "its own scaling" is the standard one
+    assert "| ssmax, rope | +0.00 ± 0.00 | +0.00 ± 0.00 |" in shown
+    assert "| entropy_invariant, rerope | +0.00 ± 0.00 |" in shown  # at the training length
+    growth = [line for line in shown.splitlines() if line.startswith("| standard, rope |")][-1]
+    assert growth.endswith("| 1.00 |")
+    assert "ReRoPE minus RoPE at 64, standard: " in shown
+    assert (tmp_path / "table.md").read_text(encoding="utf-8") in shown
+
+    monkeypatch.setattr(script, "trained", None)  # all is there: nothing is trained or tested
+    assert script.text(tmp_path, [0, 1], []) == 0
+    assert capsys.readouterr().out == shown
