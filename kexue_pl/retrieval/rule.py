@@ -8,7 +8,7 @@ from kexue_pl.retrieval import lcs
 from kexue_pl.retrieval.beam_state import Ints
 from kexue_pl.retrieval.names import find_names, masked
 from kexue_pl.retrieval.prefix_index import PrefixIndex
-from kexue_pl.retrieval.strings import Strings, ragged_ranges
+from kexue_pl.retrieval.strings import Strings, ragged_ranges, scattered
 
 CHUNK = 256
 
@@ -17,8 +17,9 @@ def rule(index: PrefixIndex, questions: Strings, vocabulary: int) -> Ints:
     """Sorted row that answers each question by the model-free rule, -1 where no name is found.
 
     The longest name of the base in the question (the first of equals), then the row maximising
-    LCS(P, rest) / sqrt|P|, then the shortest meaning; ties that remain fall to the order of the
-    keys, so the order of the base's rows never matters.
+    LCS(P, rest) / sqrt|P|, then the shortest meaning; ties that remain are broken by a hash of the
+    key's place among the sorted keys. So the order of the base's rows never matters, nor do
+    frequent tokens, which sort first, have an advantage.
 
     Args:
         index: keys of at least two segments, name first.
@@ -61,6 +62,6 @@ def _rule(index: PrefixIndex, questions: Strings, vocabulary: int) -> Ints:
     tail = np.zeros(len(row), np.int64)
     for segment in range(2, index.segments):
         tail += index.segment_strings(segment, row).lengths
-    order = np.lexsort((row, tail, -likeness, of))
+    order = np.lexsort((scattered(row), tail, -likeness, of))
     out[best.question] = row[order[np.unique(of[order], return_index=True)[1]]]
     return out

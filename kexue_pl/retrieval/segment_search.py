@@ -13,7 +13,7 @@ from kexue_pl.retrieval.beam_state import Ints
 from kexue_pl.retrieval.lexical_training import SegmentScorer
 from kexue_pl.retrieval.names import Names, find_names, masked
 from kexue_pl.retrieval.prefix_index import PrefixIndex
-from kexue_pl.retrieval.strings import Strings, ragged_ranges
+from kexue_pl.retrieval.strings import Strings, ragged_ranges, scattered
 from kexue_pl.retrieval.tuning import Weights, tune_weights
 
 Floats = NDArray[np.float64]
@@ -117,7 +117,8 @@ class SegmentSearch:
         tail = np.zeros(len(row), np.int64)
         for segment in range(2, self.index.segments):
             tail += self.index.segment_strings(segment, row).lengths
-        order = np.lexsort((row, tail, predicate, candidate))
+        # Of equal scores the first wins: frequent tokens sort first, which must not help them.
+        order = np.lexsort((row, tail, scattered(predicate), candidate))
         candidate, predicate, row = candidate[order], predicate[order], row[order]
         first = np.ones(len(row), bool)
         first[1:] = (np.diff(candidate) != 0) | (np.diff(predicate) != 0)
@@ -187,9 +188,9 @@ class SegmentSearch:
         log_p = model(names.question[candidate], names.name[candidate], predicate)
         prior = np.zeros(len(log_p)) if self.log_prior is None else self.log_prior[predicate]
         ptr = np.append(0, np.cumsum(width[good]))
-        lexical, log_p, prior = lexical[kept], log_p[kept], prior[kept]
-        right = np.flatnonzero(right[kept])
-        return tune_weights(self.weights, lexical, log_p, prior, ptr, right)
+        lexical, log_p, prior = (x[kept] for x in (lexical, log_p, prior))
+        places = np.flatnonzero(right[kept])
+        return tune_weights(self.weights, lexical, log_p, prior, ptr, places)
 
 
 def _spread(score: Floats, group: Ints) -> Floats:

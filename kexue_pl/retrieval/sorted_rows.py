@@ -58,22 +58,19 @@ class SortedRows:
 
     def _tokens(self, segment: Ints, depth: Ints, at: Ints, beam: Ints | None) -> Ints:
         """``token_at`` of positions; of beam ``beam`` each, where segment and depth are by beam."""
-
-        def spread(x: Any) -> Any:
-            return x if beam is None else x.take(beam)
-
         if not segment.any():
             string = at
         elif segment.all():
-            string = self._flat_ids.take(at + spread(self._column.take(segment)))
-            string = string + spread(self.base.take(segment))
+            string = self._flat_ids.take(at + _spread(self._column.take(segment), beam))
+            string = string + _spread(self.base.take(segment), beam)
         else:
-            past = spread(segment > 0)
-            place = at + spread(self._column.take(segment))
-            string = self._flat_ids.take(np.where(past, place, 0)) + spread(self.base.take(segment))
+            past = _spread(segment > 0, beam)
+            place = at + _spread(self._column.take(segment), beam)
+            string = self._flat_ids.take(np.where(past, place, 0)) + _spread(
+                self.base.take(segment), beam
+            )
             string = np.where(past, string, at)
-        tokens: Ints = self.tok.take(self.off.take(string) + spread(depth))
-        return tokens
+        return np.asarray(self.tok.take(self.off.take(string) + _spread(depth, beam)))
 
     def children(self, state: BeamState) -> Children:
         """Runs of equal tokens in the range of every beam."""
@@ -95,7 +92,7 @@ class SortedRows:
         count = kernels.children(*sources, *state, ptr, beam, token, lo, hi)
         if count > room:
             return self._compiled_children(kernels, state, count)
-        beam, token, lo, hi = beam[:count], token[:count], lo[:count], hi[:count]
+        beam, token, lo, hi = (x[:count] for x in (beam, token, lo, hi))
         return Children(ptr, beam, token, lo, hi, self.counter(state.segment))
 
     def _runs_linear(self, state: BeamState, width: Ints, ends: Ints) -> Children:
@@ -217,3 +214,7 @@ class SortedRows:
             flat[ragged_ranges(at, own)] = self.tok[ragged_ranges(start, own)]
             at += length
         return Strings(flat, offsets)
+
+
+def _spread(by_beam: NDArray[Any], beam: Ints | None) -> NDArray[Any]:
+    return by_beam if beam is None else by_beam.take(beam)

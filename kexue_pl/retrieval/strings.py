@@ -101,3 +101,17 @@ def ragged_ranges(starts: Ints, lengths: Ints) -> Ints:
     ends = np.cumsum(lengths)
     total = int(ends[-1]) if len(ends) else 0
     return np.arange(total, dtype=np.int64) + np.repeat(starts - ends + lengths, lengths)
+
+
+def scattered(numbers: Ints) -> Ints:
+    """Distinct numbers below 2^32 for distinct numbers below 2^32, in no order: breaks ties blindly.
+
+    Example:
+        >>> scattered(np.array([0, 1, 2, 3])).argsort().tolist()
+        [0, 3, 1, 2]
+    """
+    x = numbers.astype(np.uint64) & np.uint64(0xFFFFFFFF)
+    for factor in (0x9E3779B1, 0x85EBCA6B):  # odd: each step is a bijection
+        x = (x * np.uint64(factor)) & np.uint64(0xFFFFFFFF)
+        x ^= x >> np.uint64(15)
+    return x.astype(np.int64)

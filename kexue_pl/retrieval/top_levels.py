@@ -54,7 +54,8 @@ class TopLevels:
         if kernels is not None:
             out = np.empty((4, int(ptr[-1])), np.int64)
             kernels.copy(table.ptr, table.token, table.lo, table.hi, slot, ptr, *out)
-            return Children(ptr, out[0], out[1], out[2], out[3], count)
+            beam, token, lo, hi = out
+            return Children(ptr, beam, token, lo, hi, count)
         beam = np.arange(len(slot)).repeat(width)
         at = np.arange(len(beam)) + (start - ptr[:-1]).take(beam)
         token, lo, hi = (x.take(at) for x in (table.token, table.lo, table.hi))

@@ -102,9 +102,10 @@ class Search:
         return keys
 
 
-def rate(call: Callable[[list[str]], Keys], texts: list[str]) -> tuple[float, Keys]:
+def rate(call: Callable[[list[str]], Keys], texts: list[str], timed: Any) -> tuple[float, Keys]:
     """Seconds of processor time of all batches, and the answers."""
     call(texts[:4])
+    timed.seconds = 0.0
     start, keys = time.thread_time(), []
     for at in range(0, len(texts), BATCH):
         keys += call(texts[at : at + BATCH])
@@ -120,8 +121,7 @@ def compare(data: WorldQuestions, size: dict[str, int], texts: list[str]) -> lis
             "generate, our logits processor": search.processor}  # fmt: skip
     first: Keys = []
     for name, call in ways.items():
-        search.timed.seconds = 0.0
-        seconds, keys = rate(call, texts)
+        seconds, keys = rate(call, texts, search.timed)
         first = first or keys
         agree = sum(a == b for a, b in zip(first, keys, strict=True)) / len(keys)
         share = f"{search.timed.seconds / seconds:.1%}" if name == "ours" else ""

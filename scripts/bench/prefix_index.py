@@ -206,7 +206,7 @@ def stage(given: argparse.Namespace) -> dict[str, float]:
         return query(given.folder, given.stage == "compiled")
     from prefix_trees import measure
 
-    return measure(given.stage, given.folder, walks=WALKS // 4, beams=QUESTIONS * BEAMS)
+    return dict(measure(given.stage, given.folder, walks=WALKS // 4, beams=QUESTIONS * BEAMS))
 
 
 def compare(ours: dict[str, float], folder: Path) -> None:
