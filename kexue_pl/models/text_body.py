@@ -68,6 +68,6 @@ def suit_text(model: Any) -> None:
     for layer in model.esm.encoder.layer:
         layer.intermediate = GELULayer(layer.intermediate.dense)
     old = model.get_input_embeddings()
-    words = ScaledEmbedding(*old.weight.shape, padding_idx=old.padding_idx)
+    words = ScaledEmbedding(old.num_embeddings, old.embedding_dim, padding_idx=old.padding_idx)
     model.set_input_embeddings(words)
     model.lm_head = TiedHead(words)
