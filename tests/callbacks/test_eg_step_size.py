@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -99,6 +100,39 @@ def test_manual_optimization_equals_automatic_and_both_adapt() -> None:
     fit(manual, [EGStepSize(**BUSY)])
     assert same(automatic, manual)
     assert not same(bare, automatic)
+
+
+class TwoOptimizers(Net):
+    """Manual optimization with an optimizer a layer."""
+
+    def __init__(self) -> None:
+        super().__init__(manual=True, schedule=False)
+
+    def training_step(self, batch: list[Tensor], index: int) -> None:  # type: ignore[override]
+        optimizers = self.optimizers()
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        self.manual_backward((self.net(batch[0]) - batch[1]).square().mean())
+        for optimizer in optimizers:
+            optimizer.step()
+
+    def configure_optimizers(self) -> Any:
+        sgd = torch.optim.SGD(self.net[0].parameters(), 0.05, momentum=0.9)
+        return [sgd, torch.optim.AdamW(self.net[2].parameters(), 1e-2)]
+
+
+def test_several_optimizers_have_step_sizes_and_readings_of_their_own() -> None:
+    eg = EGStepSize(**BUSY)
+    trainer = fit(TwoOptimizers(), [eg], epochs=3, log_every_n_steps=1)
+    scales = [o.param_groups[0]["eg_log_scale"] for o in trainer.optimizers]
+    assert scales[0] != scales[1]
+    assert [o.param_groups[0]["eg_step"] for o in trainer.optimizers] == [12, 12]
+    assert {"eg/0/scale", "eg/1/scale", "eg/0/gain_q50", "eg/1/cos"} <= set(eg.history[-1])
+    still = TwoOptimizers()
+    fit(still, [EGStepSize(**{**BUSY, "scale_lr": 0.0, "gain_lr": 0.0})], epochs=3)
+    bare = TwoOptimizers()
+    fit(bare, [], epochs=3)
+    assert same(bare, still)
 
 
 class Seen(L.Callback):
@@ -203,3 +237,12 @@ def test_two_ranks_stay_bitwise_equal() -> None:
     assert torch.equal(first[0], second[0])
     assert first[1] == second[1] != [0.0]
     assert torch.equal(first[2], second[2])
+
+
+def test_the_strategy_of_deepspeed_is_refused() -> None:
+    class DeepSpeedStrategy:
+        pass
+
+    trainer = SimpleNamespace(strategy=DeepSpeedStrategy(), optimizers=[])
+    with pytest.raises(TypeError, match="accelerator=fsdp"):
+        EGStepSize(**BUSY).on_fit_start(trainer, Net())  # type: ignore[arg-type]

@@ -44,3 +44,11 @@ def test_momentum_is_seen() -> None:
         assert not has_momentum(bare)
     for kept in (torch.optim.SGD(w, momentum=0.5), torch.optim.NAdam(w), torch.optim.Muon(w)):
         assert has_momentum(kept)
+
+
+def test_deepspeed_is_refused() -> None:
+    class FusedAdam(torch.optim.Adam):
+        __module__ = "deepspeed.ops.adam.fused_adam"
+
+    with pytest.raises(TypeError, match=r"FusedAdam is DeepSpeed's.*ddp or fsdp"):
+        refuse(FusedAdam([_weight()]))
