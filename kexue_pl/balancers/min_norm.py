@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from operator import mul
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from kexue_pl.balancers.correlation import Array, correlation, nonnegative, root
+from kexue_pl.balancers.correlation import correlation, nonnegative, root
 
 STATIONARY = 1e-12
+SMALL = 12
+"""So many tasks at most are first tried in plain Python."""
 
 
 def min_norm(gram: Tensor) -> Tensor:
@@ -30,28 +35,60 @@ def min_norm(gram: Tensor) -> Tensor:
     >>> min_norm(torch.tensor([[1.0, 0.0], [0.0, 4.0]])).round(decimals=6).tolist()
     [0.8, 0.2]
     """
-    corr, norms = correlation(gram)
-    n = len(norms)
+    n = len(gram)
     if n == 1:
         return torch.ones(1, dtype=torch.float64)
-    ratios = norms.min() / norms
-    b = _interior(corr, ratios)
-    if b is None:
-        rows = np.vstack([root(corr), ratios])
-        b = nonnegative(rows, np.append(np.zeros(n), 1.0))
-    a = b * ratios
+    inside = interior(gram.tolist()) if n <= SMALL else None
+    if inside is not None:
+        return torch.tensor(inside, dtype=torch.float64)
+    corr, norms = correlation(gram)
+    rows = np.vstack([root(corr), norms.min() / norms])
+    b = nonnegative(rows, np.append(np.zeros(n), 1.0))
+    a = b / norms * norms.min()
     return torch.from_numpy(a / a.sum())
 
 
-def _interior(corr: Array, ratios: Array) -> Array | None:
-    """The solution if all tasks take part: C b = c, accepted when it certifies itself; else None."""
-    try:
-        b: Array = np.asarray(np.linalg.solve(corr, ratios), dtype=np.float64)
-    except np.linalg.LinAlgError:
-        return None
-    if b.min() <= 0 or np.abs(corr @ b / ratios - 1).max() > 1e-12:
-        return None
-    return b
+def interior(gram: list[list[float]]) -> list[float] | None:
+    r"""Min-norm weights when every task takes part, :math:`C b = c`, and None when one does not.
+
+    Plain Python: for a few tasks the calls of a library cost more than the numbers. The result is
+    given only if it certifies itself, :math:`(G a)_i` equal for all tasks to 1e-12.
+
+    Args:
+        gram: n rows of n numbers, positive on the diagonal.
+
+    >>> [round(a, 6) for a in interior([[1.0, 0.0], [0.0, 4.0]])]
+    [0.8, 0.2]
+    >>> interior([[1.0, 3.0], [3.0, 16.0]]) is None
+    True
+    """
+    n = range(len(gram))
+    norms = [math.sqrt(gram[i][i]) for i in n]
+    least = min(norms)
+    ratios = [least / d for d in norms]
+    corr = [[gram[i][j] / norms[i] / norms[j] for j in n] for i in n]
+    lower: list[list[float]] = []  # Cholesky factor, row by row
+    half: list[float] = []
+    for i in n:
+        row: list[float] = []
+        for j in range(i):
+            row.append((corr[i][j] - sum(map(mul, row, lower[j]))) / lower[j][j])
+        pivot = 1.0 - sum(map(mul, row, row))
+        if pivot < 1e-6:
+            return None
+        half.append((ratios[i] - sum(map(mul, row, half))) / math.sqrt(pivot))
+        lower.append([*row, math.sqrt(pivot)])
+    b = [0.0] * len(gram)
+    for i in reversed(n):
+        rest = half[i] - sum(lower[k][i] * b[k] for k in range(i + 1, len(gram)))
+        b[i] = rest / lower[i][i]
+        if not b[i] > 0:
+            return None
+    for i in n:
+        if abs(sum(map(mul, corr[i], b)) / ratios[i] - 1) > 1e-12:
+            return None
+    total = sum(map(mul, b, ratios))
+    return [x * r / total for x, r in zip(b, ratios)]
 
 
 def pair_min_norm(gram: Tensor) -> Tensor:
@@ -70,7 +107,7 @@ def pair_min_norm(gram: Tensor) -> Tensor:
     """
     if len(gram) != 2:
         raise ValueError(f"the closed form is for 2 tasks, got {len(gram)}; use solver=nnls")
-    g11, g12, g22 = (float(gram[i, j]) for i, j in ((0, 0), (0, 1), (1, 1)))
+    (g11, g12), (_, g22) = gram.tolist()
     spread = g11 + g22 - 2 * g12
     a = min(max((g22 - g12) / spread, 0.0), 1.0) if spread > 0 else 0.5
     return torch.tensor([a, 1 - a], dtype=torch.float64)
@@ -141,5 +178,6 @@ def stationary(gram: Tensor, weights: Tensor) -> bool:
     >>> stationary(torch.tensor([[1.0, -3.0], [-3.0, 9.0]]), torch.tensor([0.75, 0.25]))
     True
     """
-    value = float(weights.double() @ gram.double() @ weights.double())
-    return value <= STATIONARY * float(gram.diagonal().min())
+    rows, a = gram.tolist(), weights.tolist()
+    value = sum(x * sum(map(mul, row, a)) for x, row in zip(a, rows))
+    return bool(value <= STATIONARY * min(row[i] for i, row in enumerate(rows)))

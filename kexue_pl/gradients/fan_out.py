@@ -163,7 +163,10 @@ def joint_gram(rows: Sequence[Tensor], scale: Tensor) -> Tensor:
         raise RuntimeError(
             "fan_out: run backward from the value of join(losses), not from the losses"
         )
-    return sum_ranks(gram_of_parts([[row] for row in rows])) / (world_size() * factor) ** 2
+    gram = gram_of_parts([[row] for row in rows])
+    if factor == 1 and world_size() == 1:
+        return gram
+    return sum_ranks(gram) / (world_size() * factor) ** 2
 
 
 def finite_or_ones(weights: Tensor) -> list[float]:

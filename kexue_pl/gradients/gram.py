@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-CHUNK = 1 << 14
+CHUNK = 1 << 12
 """Columns widened at once on a processor: few calls, a buffer that stays in its cache."""
 
 
@@ -20,7 +20,7 @@ def gram_matrix(rows: Tensor, *, chunk: int | None = None) -> Tensor:
 
     Args:
         rows: (T, ...) task gradients; trailing dimensions are flattened (Frobenius).
-        chunk: columns widened at once, >= 1; None: 16384, on accelerators 65536.
+        chunk: columns widened at once, >= 1; None: 4096, on accelerators 65536.
 
     Returns:
         (T, T) float64 on the device of ``rows`` (on the CPU where it has no float64).
@@ -41,7 +41,7 @@ def gram_of_parts(rows: Sequence[Sequence[Tensor]], *, chunk: int | None = None)
     first = rows[0][0]
     device = torch.device("cpu") if first.device.type == "mps" else first.device
     if chunk is None:
-        chunk = CHUNK if device.type == "cpu" else 4 * CHUNK
+        chunk = CHUNK if device.type == "cpu" else 16 * CHUNK
     total = sum(part.numel() for part in rows[0])
     wide = _workspace(len(rows), min(chunk, total), device)
     out = torch.zeros(len(rows), len(rows), dtype=torch.float64, device=device)
@@ -51,8 +51,8 @@ def gram_of_parts(rows: Sequence[Sequence[Tensor]], *, chunk: int | None = None)
         start, size = 0, flat[0].numel()
         while start < size:
             count = min(size - start, chunk - filled)
-            for line, part in zip(wide, flat):
-                line[filled : filled + count].copy_(part[start : start + count])
+            lines = wide[:, filled : filled + count].unbind(0)
+            torch._foreach_copy_(lines, [part[start : start + count] for part in flat])
             start, filled = start + count, filled + count
             if filled == chunk:
                 out.addmm_(wide, wide.T)

@@ -70,15 +70,18 @@ def global_losses(
         if count < 0 or (loss is None and count > 0):
             raise ValueError(f"task {index} has count {count} and loss {loss}")
     weight = torch.tensor(share, dtype=torch.float64)
-    local = _stacked(losses)
+    local = _numbers(losses)
     if world_size() == 1:
-        values = torch.where(weight > 0, local, torch.nan)
-        factors, total = [float(count > 0) for count in share], weight
+        numbers = [x if count > 0 else math.nan for x, count in zip(local, share)]
+        values, total = torch.tensor(numbers, dtype=torch.float64), weight
+        factors = [float(count > 0) for count in share]
     else:
-        sums = _reduced(torch.stack([torch.where(weight > 0, local, 0.0) * weight, weight]), losses)
+        known = torch.where(weight > 0, torch.tensor(local, dtype=torch.float64), 0.0)
+        sums = _reduced(torch.stack([known * weight, weight]), losses)
         values, total = sums[0] / sums[1], sums[1]
         factors = torch.where(total > 0, weight * world_size() / total, 0.0).tolist()
-    finite = [math.isfinite(value) for value in values.tolist()]
+        numbers = values.tolist()
+    finite = [math.isfinite(value) for value in numbers]
     keep = finite if any(finite) else [True] * len(finite)
     terms = [
         None if loss is None or not keep[i] or factors[i] == 0 else scaled(loss, factors[i])
@@ -87,16 +90,13 @@ def global_losses(
     return GlobalLosses(values, factors, total, terms)
 
 
-def _stacked(losses: Sequence[Tensor | None]) -> Tensor:
-    """(T,) float64 on the CPU, 0 where there is none; one transfer from the device for all."""
-    first = next((loss for loss in losses if loss is not None), None)
-    if first is None:
-        return torch.zeros(len(losses), dtype=torch.float64)
-    zero = first.new_zeros(())
-    held = [zero if loss is None else loss.detach() for loss in losses]
+def _numbers(losses: Sequence[Tensor | None]) -> list[float]:
+    """The losses as numbers, 0 where there is none; one transfer from the device for all."""
+    held = [loss.detach() for loss in losses if loss is not None]
     if len({loss.dtype for loss in held}) > 1:
         held = [loss.double() for loss in held]
-    return torch.stack(held).double().cpu()
+    found = iter(torch.stack(held).tolist() if held else [])
+    return [0.0 if loss is None else next(found) for loss in losses]
 
 
 def scaled(loss: Tensor, factor: float) -> Tensor:
