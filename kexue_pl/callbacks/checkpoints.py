@@ -28,6 +28,11 @@ class BestCheckpoint(ModelCheckpoint):
             auto_insert_metric_name=False,
         )
 
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Nothing to choose from when the run stopped before its first validation."""
+        if self.monitor in trainer.callback_metrics:
+            super().on_train_epoch_end(trainer, pl_module)
+
 
 class LastCheckpoint(ModelCheckpoint):
     """Keeps last.ckpt, from which a run is resumed; the one before it stays as previous.ckpt.

@@ -70,4 +70,5 @@ def build_task(config: dict[str, Any], data: Any, model: Any) -> Any:
     node = {
         name: value for name, value in config["task"].items() if name != "name" or "name" in takes
     }
-    return build(node, "task", **parts)
+    # transformers loads in evaluation mode, which Lightning keeps: dropout would stay off for good.
+    return build(node, "task", **parts).train()

@@ -96,6 +96,21 @@ def test_training_continues_from_the_folder(tmp_path, saved):
     assert metrics(tmp_path / "still")["test/loss@16"] == pytest.approx(
         before["test/loss@16"], abs=1e-3
     )
-    assert weights_digest(tmp_path / "run" / "checkpoints" / "best.ckpt") != weights_digest(
-        tmp_path / "still" / "checkpoints" / "best.ckpt"
+    assert weights_digest(tmp_path / "run" / "checkpoints" / "last.ckpt") != weights_digest(
+        tmp_path / "still" / "checkpoints" / "last.ckpt"
     )
+
+
+def test_dropout_acts_on_a_model_that_was_loaded(tmp_path, saved):
+    digests = []
+    for dropout in (0.0, 0.5):
+        folder = tmp_path / str(dropout)
+        more = (
+            "trainer.max_steps=3",
+            "test=false",
+            f"model.dropout={dropout}",
+            "optimizer.lr=1e-3",
+        )
+        train(composed(folder, *words(saved, tmp_path, *more)))
+        digests.append(weights_digest(folder / "checkpoints" / "last.ckpt"))
+    assert digests[0] != digests[1]
