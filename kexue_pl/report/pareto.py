@@ -13,6 +13,8 @@ from kexue_pl.report.figures import COLORS, new_figure, save
 __all__ = ["pareto_front", "plot_pareto", "task_metrics"]
 
 MOST_TASKS = 4
+NAMED = 14
+"""With more settings only the unbeaten ones are named."""
 
 
 def pareto_front(points: Sequence[Sequence[float]]) -> list[bool]:
@@ -84,7 +86,7 @@ def _draw(axis: Any, rows: list[dict[str, Any]], pair: tuple[str, str], signs: l
     front = sorted(point for point, is_best in zip(points, best) if is_best)
     axis.plot(*zip(*front), "o-", color=COLORS[1], lw=1.2, ms=6, label="unbeaten", zorder=2)
     for row, point, is_best in zip(rows, points, best):
-        if is_best:
+        if is_best or len(rows) <= NAMED:
             label = str(row["run"]).rpartition("balancer=")[2]
             axis.annotate(label[:28], point, xytext=(4, 4), textcoords="offset points", fontsize=8)
     axis.set(xlabel=pair[0], ylabel=pair[1])
