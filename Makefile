@@ -6,7 +6,7 @@ WORKERS ?= 2
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --constraint requirements/constraints.txt
 
-.PHONY: demo test install lint clean
+.PHONY: demo test install lint audit clean
 
 demo: install
 	OMP_NUM_THREADS=$$(nproc) $(BIN)/python train.py task=matching
@@ -27,6 +27,11 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Known holes of the installed packages; exit code 2 says that nobody could be asked.
+audit: install
+	-$(BIN)/python -m pip install --quiet pip-audit
+	$(BIN)/python scripts/audit.py
 
 clean:
 	rm -rf $(VENV) outputs/*

@@ -24,6 +24,7 @@ OPTIONS = [(group, name) for group in groups() for name in options(group)]
 # What an option needs beside it on a command line.
 NEEDS = {
     "data=files": ["data.train=x.tsv", "data.valid=y.tsv"],
+    "data=stream": ["data.train=x.tsv", "data.valid=y.tsv"],
     "data=keyed_pairs": ["data.train=x.tsv", "data.valid=y.tsv"],
     "data=text": ["data.train=folder"],
     "model=pretrained": ["model.path=folder"],

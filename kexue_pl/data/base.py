@@ -145,7 +145,7 @@ class DataModule(L.LightningDataModule):
         """Turn rows into a batch of tensors."""
         return dict(torch.utils.data.default_collate(rows))
 
-    def train_batches(self, epoch: int) -> list[list[int]]:
+    def train_batches(self, epoch: int) -> Sequence[list[int]]:
         """Global batches of one epoch as lists of row numbers; as many in every epoch."""
         return global_batches(self.rows(), self.batch_size, seed=self.seed, epoch=epoch)
 

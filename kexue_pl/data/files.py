@@ -165,15 +165,19 @@ class Files(PairData):
         if self.tables:
             return
         tables = {
-            name: read_table(source, self.fields, policy=self.policy)
-            for name, source in self.sources.items()
-            if source is not None
+            name: self.read(name) for name, source in self.sources.items() if source is not None
         }
         self.counts["bad_rows"] = len(self.policy.bad)
         if "valid" not in tables:
             tables["train"], tables["valid"] = self._hold_out(tables["train"])
         self.tables = tables
         self.inspect()
+
+    def read(self, name: str) -> Table:
+        """All rows of one source."""
+        source = self.sources[name]
+        assert source is not None
+        return read_table(source, self.fields, policy=self.policy)
 
     def _hold_out(self, table: Table) -> tuple[Table, Table]:
         pairs = list(zip(table.columns["text1"], table.columns["text2"]))

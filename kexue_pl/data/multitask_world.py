@@ -140,7 +140,7 @@ class MultitaskWorld(DataModule):
             )
         return rows
 
-    def train_batches(self, epoch: int) -> list[list[int]]:
+    def train_batches(self, epoch: int) -> Sequence[list[int]]:
         """Shuffled rows, or batches of the tasks' own rows."""
         if not self.disjoint:
             return super().train_batches(epoch)

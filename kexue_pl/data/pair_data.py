@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kexue_pl.data.base import DataModule
 from kexue_pl.data.components import leak, length_correlation, repeats
-from kexue_pl.data.encoded import EncodedPairs, encode_joined, encode_texts, pad
+from kexue_pl.data.encoded import EncodedPairs, Ragged, encode_joined, encode_texts, pad
 from kexue_pl.data.label_aware import label_aware_batches
 from kexue_pl.reading import DataError, Table
 
@@ -154,6 +154,17 @@ class PairData(DataModule):
         Raises:
             DataError: a text is too long and ``strict`` is set.
         """
+        parts, cut = self.parts(table, encoder, joined=joined)
+        self._report_cut(cut, table, encoder.max_length, name)
+        labels = table.columns.get("label")
+        return EncodedPairs(
+            parts, None if labels is None else torch.tensor(labels).double().numpy()
+        )
+
+    def parts(
+        self, table: Table, encoder: Any, *, joined: bool
+    ) -> tuple[dict[str, Ragged], list[int]]:
+        """Token ids of the texts of a table by part, and the rows of the texts that were cut."""
         left, right = table.columns["text1"], table.columns["text2"]
         most = encoder.max_length
         cut: list[int] = []
@@ -173,26 +184,27 @@ class PairData(DataModule):
                     max_length=most,
                 )
                 cut += short
-        self._report_cut(cut, table, most, name)
-        labels = table.columns.get("label")
-        return EncodedPairs(
-            parts, None if labels is None else torch.tensor(labels).double().numpy()
-        )
+        return parts, cut
 
     def _report_cut(self, cut: list[int], table: Table, most: int | None, name: str) -> None:
         """Count the texts that were cut, or refuse them."""
         if not cut:
             return
-        where, line = table.places[min(cut)]
         if self.strict:
-            what = f"a text of more than {most} tokens ({len(cut)} such texts in data.{name})"
-            do = "shorten it, raise model.max_length, or set data.strict=false, which cuts and counts"
-            raise DataError(where, what, line=line, do=do)
+            self.refuse_cut(cut, table, most, name)
+        where, line = table.places[min(cut)]
         self.counts[f"{name}_texts_cut"] = len(cut)
         _LOG.warning(
             "data.%s: %d texts were cut to %s tokens, the first at %s:%d",
             name, len(cut), most, where, line,
         )  # fmt: skip
+
+    def refuse_cut(self, cut: list[int], table: Table, most: int | None, name: str) -> None:
+        """Raise a DataError for the first text that was cut."""
+        where, line = table.places[min(cut)]
+        what = f"a text of more than {most} tokens ({len(cut)} such texts in data.{name})"
+        do = "shorten it, raise model.max_length, or set data.strict=false, which cuts and counts"
+        raise DataError(where, what, line=line, do=do)
 
     def collate(self, rows: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Padded ids and masks; ``label`` (B,) float32 and ``row_id`` (B,)."""
@@ -211,7 +223,7 @@ class PairData(DataModule):
             batch["row_id"] = torch.tensor([row["row_id"] for row in rows])
         return batch
 
-    def train_batches(self, epoch: int) -> list[list[int]]:
+    def train_batches(self, epoch: int) -> Sequence[list[int]]:
         """Shuffled batches, by length and label as asked for."""
         rows = self.rows()
         encoded = self.train_set

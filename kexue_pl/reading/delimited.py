@@ -134,5 +134,5 @@ def _records(path: Path, policy: RowPolicy, single: bool) -> Iterator[Cells]:
                 raise fault from None
             policy.fault(fault)
         else:
-            if cells:
+            if any(line.text.strip() for line in used):
                 yield Cells(used[0].number, cells)

@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, Node, OmegaConf
 
 from kexue_pl.run.config import PARTS, Root, suggest
 from kexue_pl.run.errors import ConfigError
 from kexue_pl.run.signatures import signature
 from kexue_pl.run.targets import check_path
 
-__all__ = ["check", "secret_keys"]
+__all__ = ["check", "closed", "closed_variables", "secret_keys"]
 
 _WORDS = r"api_?keys?|secrets?|passwords?|passwd|credentials?|(?:auth_|access_|hf_|hub_|api_)?token"
 SECRET = re.compile(rf"(?:^|\.)(?:\w+_)?(?:{_WORDS})$", re.IGNORECASE)
@@ -32,6 +32,28 @@ def secret_keys(keys: list[str]) -> list[str]:
     ['logger.wandb.api_key', 'my_secret']
     """
     return [key for key in keys if SECRET.search(key) and not _VOCABULARY.search(key)]
+
+
+_READS = re.compile(r"\$\{\s*oc\.env\s*:\s*([^,}]*)", re.IGNORECASE)
+_OPEN = re.compile(r"(?:KEXUE|SLURM)_\w+|HOME|USER|TMPDIR|HOSTNAME")
+
+
+def closed_variables(text: str) -> list[str]:
+    """Variables of the environment that a text reads and that a configuration may not read.
+
+    >>> closed_variables("${oc.env:KEXUE_DATA,.}/x ${oc.env:HF_TOKEN} ${oc.env:${name}}")
+    ['HF_TOKEN', '${name']
+    """
+    found = [name.strip() for name in _READS.findall(text)]
+    return [name for name in found if not _OPEN.fullmatch(name)]
+
+
+def closed(key: str, name: str) -> str:
+    """What is said of a variable that may not be read."""
+    return (
+        f"{key}: ${{oc.env:{name}}} may not be read, since settings are written to files; "
+        "KEXUE_..., SLURM_..., HOME, USER, TMPDIR and HOSTNAME may"
+    )
 
 
 def check(config: DictConfig) -> None:
@@ -48,6 +70,8 @@ def check(config: DictConfig) -> None:
 
 
 def _walk(node: Any, path: str) -> Iterator[str]:
+    if isinstance(node, Node) and isinstance(raw := node._value(), str):
+        yield from (closed(path, name) for name in closed_variables(raw))
     if not isinstance(node, DictConfig | ListConfig):
         return
     if node._is_none() or node._is_missing() or node._is_interpolation():

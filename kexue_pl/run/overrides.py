@@ -13,7 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kexue_pl.run.check import secret_keys
+from kexue_pl.run.check import closed, closed_variables, secret_keys
 from kexue_pl.run.config import config_dir, suggest
 from kexue_pl.run.errors import ConfigError
 
@@ -58,10 +58,19 @@ def quote(word: str) -> str:
 
 
 def refuse_secrets(arguments: list[str]) -> None:
-    """Raise a ConfigError if an override's name looks like a secret; its value is not shown.
+    """Raise a ConfigError if an override's name looks like a secret, or its value reads one.
+
+    The value is not shown.
 
     Hydra would write it into the run directory.
     """
+    reads = [
+        closed(word.partition("=")[0].lstrip("+~"), name)
+        for word in arguments
+        for name in closed_variables(word)
+    ]
+    if reads:
+        raise ConfigError(reads)
     words = [word.partition("=")[0].lstrip("+~") for word in arguments if not word.startswith("-")]
     if found := secret_keys(words):
         raise ConfigError(

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
+import os
 import pickle
 import random
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -73,6 +79,46 @@ def test_pickled_code_is_not_run(tmp_path: Path, capsys: pytest.CaptureFixture[s
     with pytest.raises(CheckpointCorruptError):
         read(path)
     assert "ran" not in capsys.readouterr().out
+
+
+def _file(folder: Path) -> str:
+    return str(folder / "hacked")
+
+
+PICKLES: dict[str, Callable[[Path], Any]] = {
+    "a call of os.system": lambda folder: Call(os.system, f"touch {_file(folder)}"),
+    "eval": lambda folder: Call(eval, f"open({_file(folder)!r}, 'w')"),
+    "a file that is opened": lambda folder: Call(open, _file(folder), "w"),
+    "an import of a module": lambda folder: Call(importlib.import_module, "antigravity"),
+    "a partial": lambda folder: functools.partial(os.system, f"touch {_file(folder)}"),
+    "torch.load of another": lambda folder: Call(torch.load, _file(folder)),
+}
+
+
+class Call:
+    """Asks the reader of a pickle to call a function."""
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+@pytest.mark.parametrize("how", ["a sound file", "a bare pickle", "a zip without proof"])
+@pytest.mark.parametrize("kind", PICKLES)
+def test_six_kinds_of_hostile_pickles(tmp_path: Path, kind: str, how: str) -> None:
+    path, hostile = tmp_path / "a.ckpt", PICKLES[kind](tmp_path)
+    if how == "a sound file":
+        VerifiedCheckpointIO().save_checkpoint({"state_dict": {}, "x": [hostile]}, path)
+    elif how == "a bare pickle":
+        path.write_bytes(pickle.dumps(hostile))
+    else:
+        torch.save({"x": hostile}, path)
+    with pytest.raises(CheckpointCorruptError):
+        read(path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.ckpt"]
+    assert "antigravity" not in sys.modules
 
 
 def test_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

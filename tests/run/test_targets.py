@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kexue_pl.run.build import build
 from kexue_pl.run.errors import ConfigError
 from kexue_pl.run.targets import resolve
+from tests.support.cli import train
 
 HOSTILE = [
     "os.system",
@@ -53,6 +55,79 @@ def test_hostile_targets_are_refused(target: str) -> None:
         resolve(target)
     with pytest.raises(ConfigError):
         build({"a": [{"_target_": target, "_partial_": True}]})
+
+
+BURIED: list[tuple[str, Any]] = [
+    ("in a list", {"a": [{"b": {"_target_": "os.system", "command": "x"}}]}),
+    ("as an argument", {"_target_": "torch.nn.ReLU", "inplace": {"_target_": "os.getcwd"}}),
+    ("in a partial", {"_target_": "torch.optim.SGD", "_partial_": True,
+                      "lr": {"_target_": "builtins.eval", "source": "1"}}),
+    ("a partial of it", {"_target_": "subprocess.run", "_partial_": True}),
+    ("functools.partial", {"_target_": "functools.partial", "func": "os.system"}),
+    ("operator.methodcaller", {"_target_": "operator.methodcaller", "name": "system"}),
+    ("a list for a name", {"_target_": ["os", "system"]}),
+    ("a dict for a name", {"_target_": {"_target_": "os.system"}}),
+    ("_args_", {"_target_": "torch.nn.Linear", "_args_": [1, 2]}),
+    ("_convert_", {"_target_": "torch.nn.ReLU", "_convert_": "all"}),
+    ("_recursive_", {"_target_": "torch.nn.ReLU", "_recursive_": False}),
+    ("hydra's own", {"_target_": "hydra.utils.instantiate", "config": {}}),
+    ("hydra get_method", {"_target_": "hydra.utils.get_method", "path": "os.system"}),
+    ("omegaconf", {"_target_": "omegaconf.OmegaConf.load", "file_": "x"}),
+    ("a dunder", {"_target_": "torch.nn.Module.__class__"}),
+    ("a module of ours that imports it", {"_target_": "kexue_pl.run.launch.os.system"}),
+    ("a class of ours imported from elsewhere", {"_target_": "kexue_pl.run.launch.Path"}),
+    ("a function of torch", {"_target_": "torch.compile"}),
+    ("spaces", {"_target_": " torch.nn.ReLU"}),
+    ("a newline", {"_target_": "torch.nn.ReLU\n"}),
+    ("a lookalike root", {"_target_": "tоrch.nn.ReLU"}),
+    ("a longer root", {"_target_": "torchx.nn.ReLU"}),
+    ("relative", {"_target_": ".os.system"}),
+    ("another case", {"_target_": "OS.system"}),
+    ("a callback that runs a program", {"_target_": "lightning.pytorch.callbacks.os.system"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BURIED, ids=lambda case: case[0])
+def test_buried_targets_are_refused(case: tuple[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        build(case[1])
+
+
+TRICKS = {
+    "an interpolation to a target": ("+x={_target_: '${y}'}", "+y=os.system"),
+    "a target made of parts": ("+task.name2={_target_: '${.a}${.b}', a: os., b: system}",),
+    "a resolver": ("+x={_target_: '${oc.env:HOME}'}",),
+    "oc.create": ('+x="${oc.create:{_target_: os.system}}"',),
+    "the target of the task": ("task._target_=os.system",),
+    "the target of the data": ("data._target_=subprocess.Popen",),
+    "a callback": ("+callbacks.x={_target_: os.system, command: touch hacked}",),
+    "a logger": ("+logger.x={_target_: builtins.open, file: hacked, mode: w}",),
+    "an optimizer": ("optimizer._target_=torch.load", "+optimizer.f=x"),
+    "hydra's callbacks": ("+hydra.callbacks.x._target_=os.system",),
+}
+
+
+@pytest.mark.parametrize("name", TRICKS)
+def test_tricks_of_the_command_line(tmp_path: Path, name: str) -> None:
+    """Refused in a few lines, and nothing was run: no file but those of a failed run."""
+    done = train("task=matching", "paths.output_dir=run", *TRICKS[name], cwd=tmp_path)
+    assert done.code == 1, (done.out, done.err)
+    assert "Traceback" not in done.err and len(done.err.splitlines()) <= 6, done.err
+    assert not list(tmp_path.rglob("hacked"))
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_code_of_a_folder_is_never_trusted() -> None:
+    """No file of the package asks for it, and no setting can."""
+    root = Path(__file__).resolve().parents[2]
+    for path in [*(root / "kexue_pl").rglob("*.py"), *(root / "scripts").rglob("*.py")]:
+        text = path.read_text(encoding="utf-8")
+        assert "trust_remote_code=True" not in text, path
+        if "from_pretrained(" in text and "import" in text:
+            opened = [line for line in text.splitlines() if ".from_pretrained(" in line]
+            assert path.name in ("loading.py", "__init__.py") or not opened, (path, opened)
+    for path in (root / "conf").rglob("*.yaml"):
+        assert "trust_remote_code" not in path.read_text(encoding="utf-8"), path
 
 
 def test_positional_arguments_are_refused() -> None:
