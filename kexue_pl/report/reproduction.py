@@ -226,12 +226,12 @@ def write_index(folder: Path, recipes: dict[str, dict[str, Any]]) -> Path:
         "|---|---|---|",
     ]
     for number, recipe in recipes.items():
-        page = folder / f"{number}.md"
-        verdict = "not run"
+        page, told, verdict = folder / f"{number}.md", number, "not run"
         if page.is_file():
+            told = f"[{number}]({number}.md)"
             text = page.read_text(encoding="utf-8")
             verdict = text.partition(VERDICT)[2].partition("**")[0]
-        lines.append(f"| [{number}]({number}.md) | {recipe['title']} | {verdict} |")
+        lines.append(f"| {told} | {recipe['title']} | {verdict} |")
     lines += ["", "Written by `python scripts/reproduce.py all`."]
     write_text(folder / "README.md", "\n".join(lines) + "\n")
     return folder / "README.md"
