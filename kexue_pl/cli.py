@@ -59,7 +59,7 @@ def main() -> None:
         sys.exit(stop.code)
     except _Failed as failed:
         _tell(failed.error)
-    except (RunError, HydraException, OmegaConfBaseException, OSError) as error:
+    except (RunError, HydraException, OmegaConfBaseException) as error:
         _tell(error)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -67,8 +67,7 @@ def main() -> None:
 
 def _tell(error: Exception) -> None:
     """At most six lines on standard error, and exit code 1; an unforeseen error is raised whole."""
-    # An OSError here is of the run directory: a run in trouble tells its own.
-    if not isinstance(error, RunError | HydraException | OmegaConfBaseException | OSError):
+    if not isinstance(error, RunError | HydraException | OmegaConfBaseException):
         raise error
     print("\n".join(f"error: {error}".splitlines()[:6]), file=sys.stderr)
     sys.exit(1)

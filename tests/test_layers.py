@@ -29,7 +29,7 @@ ORDER = (
     ("data",),
     ("tasks", "callbacks"),
     ("report",),
-    ("run", "predict", "export", "testing", "tune"),
+    ("run", "predict", "export"),
     ("cli",),
 )
 ALLOWED = {

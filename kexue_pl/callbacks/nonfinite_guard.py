@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -9,8 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from kexue_pl.callbacks.rows import note_rows
-from kexue_pl.distributed import all_reduce_sum
+from kexue_pl.distributed import all_gather_objects, all_reduce_sum, rank
 from kexue_pl.run.errors import RunError
 
 __all__ = ["NonfiniteError", "NonfiniteGuard", "all_finite"]
@@ -22,12 +23,8 @@ class NonfiniteError(RunError):
 
 def all_finite(tensors: list[Tensor]) -> bool:
     """True if every entry of every tensor is finite on every rank."""
-    # Of parameters split over ranks each rank looks at its own part.
-    parts = [t.to_local() if hasattr(t, "to_local") else t for t in tensors]
-    tensors = [part for part in parts if part.numel()]
     if not tensors:
-        device = parts[0].device if parts else "cpu"
-        return bool(all_reduce_sum(torch.zeros(1, device=device)) == 0)
+        return bool(all_reduce_sum(torch.zeros(1)) == 0)
     if tensors[0].device.type == "cpu":
         # On the CPU a sum costs a fiftieth of a largest value. It is not finite if an entry is not,
         # but may also overflow, so that only largest values tell for sure.
@@ -80,13 +77,23 @@ class NonfiniteGuard(L.Callback):
         self.skipped += 1
         self._in_a_row += 1
         pl_module.log("train/skipped", float(self.skipped), batch_size=1)
-        rows = note_rows(trainer, self._batch, "nonfinite.jsonl")
+        rows = self._write(trainer)
         if self._in_a_row >= self.limit:
             raise NonfiniteError(
                 f"step {trainer.global_step}: the gradient was NaN or infinite {self._in_a_row} times in a "
                 f"row, last in rows {rows}; lower optimizer.lr, or look at nonfinite.jsonl in "
                 f"{trainer.default_root_dir}"
             )
+
+    def _write(self, trainer: L.Trainer) -> list[int]:
+        numbers = self._batch.get("row_id") if isinstance(self._batch, dict) else None
+        own = [int(n) for n in numbers.tolist()] if isinstance(numbers, Tensor) else []
+        rows = [n for part in all_gather_objects(own) for n in part]
+        if rank() == 0:
+            line = {"step": trainer.global_step, "epoch": trainer.current_epoch, "rows": rows}
+            with open(Path(trainer.default_root_dir) / "nonfinite.jsonl", "a") as file:
+                file.write(json.dumps(line) + "\n")
+        return rows[:8]
 
     def state_dict(self) -> dict[str, Any]:
         """The count of skipped steps."""

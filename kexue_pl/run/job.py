@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import traceback
 from pathlib import Path
 from typing import Any
@@ -31,43 +30,21 @@ def run_job(composed: DictConfig, output_dir: Path) -> dict[str, float]:
     composed.paths.output_dir = str(output_dir)
     check(composed)
     config = plain(composed)
+    done = read_json(output_dir / "summary.json") or {}
+    if (
+        done.get("status") == "completed"
+        and done.get("digest") == digest(config)
+        and config["resume"] == "auto"
+    ):
+        set_up(output_dir)
+        logger.info("completed before with these settings: %s", output_dir)
+        return dict(done["metrics"])
     set_up(output_dir)
-    if config["resume"] == "auto" and (done := _completed(output_dir, digest(config))):
-        logger.info("completed before with these settings: %s", done[0])
-        return done[1]
     frozen = freeze(config, output_dir)
     ranks = processes(config["accelerator"])
-    try:
-        metrics = _in_ranks(config, frozen, ranks) if ranks > 1 else _here(config, output_dir)
-    except Interrupted as stop:
-        # The launcher of a cluster set its own handler, which puts the job back into the queue.
-        handler = signal.getsignal(stop.signum)
-        if stop.signum not in (signal.SIGTERM, signal.SIGINT) and callable(handler):
-            handler(stop.signum, None)
-        raise
+    metrics = _in_ranks(config, frozen, ranks) if ranks > 1 else _here(config, output_dir)
     _print(output_dir, metrics)
     return metrics
-
-
-def _completed(folder: Path, wanted: str) -> tuple[Path, dict[str, float]] | None:
-    """The run of these settings that has ended well, here or, in a sweep, beside; its metrics.
-
-    A sweep that was begun again with more values numbers its jobs anew, so the folder of a
-    finished job may bear another number.
-    """
-    beside = sorted(folder.parent.glob("*/summary.json")) if _in_a_sweep() else []
-    for path in [folder / "summary.json", *beside]:
-        found = read_json(path) or {}
-        if found.get("status") == "completed" and found.get("digest") == wanted:
-            return path.parent, dict(found["metrics"])
-    return None
-
-
-def _in_a_sweep() -> bool:
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
-
-    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def freeze(config: dict[str, Any], folder: Path) -> Path:

@@ -31,10 +31,7 @@ def is_first_rank() -> bool:
 
 
 def set_up(folder: Path | None) -> None:
-    """Send log lines to the console and to `folder`/train.log.
-
-    Other ranks write to train_rankN.log; only their errors reach the console.
-    """
+    """Send log lines to the console and to `folder`/train.log; other ranks stay silent."""
     root = logging.getLogger()
     for handler in list(root.handlers):
         if isinstance(handler, logging.FileHandler | logging.StreamHandler):
@@ -50,15 +47,15 @@ def set_up(folder: Path | None) -> None:
     # A parent that launched ranks may have closed our standard error; a log line must never stop a run.
     logging.raiseExceptions = False
     logging.captureWarnings(True)
+    if not is_first_rank():
+        root.setLevel(logging.ERROR)
+        return
     root.setLevel(logging.INFO)
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    console = logging.StreamHandler(sys.stderr)
-    console.setLevel(logging.INFO if is_first_rank() else logging.ERROR)
-    handlers: list[logging.Handler] = [console]
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        name = "train.log" if is_first_rank() else f"train_rank{os.environ.get('RANK', '')}.log"
-        handlers.append(logging.FileHandler(folder / name, encoding="utf-8"))
+        handlers.append(logging.FileHandler(folder / "train.log", encoding="utf-8"))
     for handler in handlers:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
         root.addHandler(handler)

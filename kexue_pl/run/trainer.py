@@ -10,10 +10,8 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.callbacks import RichModelSummary, RichProgressBar
-from lightning.pytorch.strategies import DDPStrategy, Strategy
+from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, Strategy
 
 from kexue_pl.distributed import world_size
 from kexue_pl.run.build import build_dict
@@ -47,11 +45,7 @@ def make_trainer(
     return L.Trainer(
         **settings,
         **_devices(config["accelerator"], task),
-        # Named, since under SLURM the trainer would take the job's task count for that of the ranks.
-        plugins=[
-            VerifiedCheckpointIO(),
-            TorchElasticEnvironment() if world_size() > 1 else LightningEnvironment(),
-        ],
+        plugins=[VerifiedCheckpointIO()],
         callbacks=callbacks,
         logger=False if fast else build_dict(config["logger"], "logger"),
         default_root_dir=folder,
@@ -94,9 +88,7 @@ def _devices(accelerator: dict[str, Any], task: Any) -> dict[str, Any]:
 
 def _strategy(accelerator: dict[str, Any], task: Any) -> Strategy:
     if accelerator["strategy"] == "fsdp":
-        from kexue_pl.run.sharded import Sharded
-
-        return Sharded(accelerator["process_group_backend"])
+        return FSDPStrategy()
     # Evaluation shards may differ by a batch, so a forward pass must not sync buffers; they are equal.
     no_sync: dict[str, Any] = {_buffer_switch(): False}
     return DDPStrategy(

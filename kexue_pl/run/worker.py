@@ -28,13 +28,10 @@ def join_group(accelerator: dict[str, Any]) -> None:
 
 def work(config: dict[str, Any]) -> dict[str, float]:
     """Train as one rank of a group that was joined; settings are compared first."""
-    from kexue_pl.distributed import world_size
-    from kexue_pl.run.config import digest
     from kexue_pl.run.launch import check_same_everywhere
     from kexue_pl.run.train import train
 
     check_same_everywhere(config)
-    logger.info("%d ranks hold the settings %s", world_size(), digest(config)[:12])
     return train(config)
 
 

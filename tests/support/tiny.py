@@ -17,7 +17,7 @@ from kexue_pl.tasks.base import BaseTask, Penalty
 
 
 class TinyData(DataModule):
-    """Random rows; row `nan_row` holds NaN, row `far_row` a target far from all others."""
+    """Random rows; row `nan_row` holds NaN."""
 
     def __init__(
         self,
@@ -27,10 +27,9 @@ class TinyData(DataModule):
         seed: int = 0,
         rows: int = 160,
         nan_row: int = -1,
-        far_row: int = -1,
     ) -> None:
         super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed)
-        self.number, self.nan_row, self.far_row = rows, nan_row, far_row
+        self.number, self.nan_row = rows, nan_row
 
     def setup(self, stage: str) -> None:
         x = torch.randn(self.number, 16, generator=torch.Generator().manual_seed(self.seed))
@@ -38,8 +37,6 @@ class TinyData(DataModule):
             x[self.nan_row] = float("nan")
         x += float(os.environ.get("KEXUE_PL_TEST_SHIFT", 0))
         rows = [{"x": row, "y": row.sum().tanh()} for row in x]
-        if self.far_row >= 0:
-            rows[self.far_row]["y"] = torch.tensor(1000.0)
         self.train_set, self.valid_set, self.test_set = rows, rows[:33], rows[33:50]
 
 

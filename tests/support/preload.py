@@ -1,4 +1,4 @@
-"""Imported once by the fork server of `Command`, so that each process starts at once."""
+"""Imported once by the fork server of `cli.run`, so that each command of a test starts at once."""
 
 from __future__ import annotations
 

@@ -1,1 +1,0 @@
-"""Real processes and real faults, for the tests and for the fault report."""
