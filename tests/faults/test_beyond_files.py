@@ -286,9 +286,6 @@ CHECKPOINTS: dict[str, tuple[Any, str]] = {
         ),
         r"is \(3, 3\), the model has",
     ),
-    "another vocabulary": (
-        lambda s: s["callbacks"]["RunState"]["facts"].update(tokenizer={}), "|".join(["token"])
-    ),
 }  # fmt: skip
 
 

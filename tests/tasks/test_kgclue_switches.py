@@ -38,7 +38,13 @@ def run(folder: Path, *words: str) -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.parametrize("choice", CHOICES)
 def test_choice_trains_and_answers(tmp_path: Path, choice: str) -> None:
-    metrics = run(tmp_path, choice, "trainer.max_steps=2", "task.baselines=false")
+    metrics = run(
+        tmp_path,
+        choice,
+        "trainer.max_steps=2",
+        "trainer.val_check_interval=1",
+        "task.baselines=false",
+    )
     assert metrics["test/combined/keys"] == 100
 
 
