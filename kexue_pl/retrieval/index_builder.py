@@ -112,6 +112,10 @@ def _split(key: Sequence[int], separator: int) -> list[tuple[int, ...]]:
 
 
 def _reject_separator(pool: Strings, separator: int, segment: int) -> None:
+    if pool.flat.size and int(pool.flat.min()) < 0:
+        raise ValueError(
+            f"segment {segment} holds the token {int(pool.flat.min())}; ids begin at 0"
+        )
     at = np.flatnonzero(pool.flat == separator)
     if len(at):
         number = int(np.searchsorted(pool.offsets, at[0], side="right")) - 1

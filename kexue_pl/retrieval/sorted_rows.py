@@ -159,7 +159,8 @@ class SortedRows:
         complete = state.segment >= self.segments
         lo, hi = state.lo.copy(), np.where(complete, state.lo, state.hi)
         segment = np.minimum(state.segment, self.segments - 1)
-        wanted = np.where(tokens == self.separator, -1, tokens)
+        # The separator comes first, as -1; a negative number is no token and comes before all.
+        wanted = np.where(tokens == self.separator, -1, np.where(tokens < 0, -2, tokens))
         while True:
             active = np.flatnonzero(lo < hi)
             if len(active) == 0:

@@ -72,7 +72,7 @@ def write_summary(
         "digest": digest(config),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(started)),
     }
-    if counts := read_json(folder / "data.json"):
+    if (counts := read_json(folder / "data.json")) is not None:
         summary["data"] = counts
     if error:
         summary["error"] = error

@@ -57,8 +57,7 @@ class MultitaskTask(ManualTask):
     Args:
         data: a data module with ``subtasks``; set up.
         balancer: the rule.
-        optimizer: see :class:`BaseTask`.
-        scheduler: see :class:`BaseTask`.
+        optimizer, scheduler: see :class:`BaseTask`.
         penalty: of the weighted sum, with the weights of the step; for rules that read losses alone.
         model: specification of a text encoder; None for features and objectives.
         attention: scaling of the attention, None for the usual one.
@@ -298,9 +297,7 @@ class MultitaskTask(ManualTask):
 
     def _summed(self, terms: list[Tensor]) -> Tensor:
         """The sum of the terms; over several ranks every parameter of a head takes part."""
-        total = terms[0] if terms else torch.zeros((), device=self.device)
-        for term in terms[1:]:
-            total = total + term
+        total = sum(terms[1:], terms[0]) if terms else torch.zeros((), device=self.device)
         if world_size() > 1 or not terms:
             for p in self.parameters():
                 if p.requires_grad:
@@ -349,22 +346,19 @@ class MultitaskTask(ManualTask):
         self.log_dict(values, batch_size=1)
         self.history.append((self.global_step, step))
 
-    def _evaluate(self, batch: Batch) -> None:
-        shared = self.encode(batch)
-        for t, head in enumerate(self.parts):
-            self._scores.add(t, head.scores(self.features(t, shared, batch), batch))
-
     def _log_scores(self, stage: str) -> None:
         for name, value in self._scores.reduce(self.device, self.main).items():
             self.log(f"{stage}/{name}", value, prog_bar=name == "score")
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collect the scores of a batch."""
-        self._evaluate(batch)
+        shared = self.encode(batch)
+        for t, head in enumerate(self.parts):
+            self._scores.add(t, head.scores(self.features(t, shared, batch), batch))
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Collect the scores of a batch."""
-        self._evaluate(batch)
+        self.validation_step(batch, batch_idx)
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation metrics."""

@@ -59,10 +59,11 @@ def build(folder: Path) -> dict[str, float]:
     """TSV to a stored index with texts and values."""
     from transformers import AutoTokenizer
 
+    from kexue_pl.models.loading import load_pretrained
     from kexue_pl.retrieval.encode import encoder_of, fingerprint
     from kexue_pl.retrieval.triples import index_file
 
-    tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
+    tokenizer = load_pretrained(AutoTokenizer, str(folder / "tokenizer"), key="tokenizer")
     start, before = time.process_time(), peak_mb()
     index = index_file(
         folder / "base.tsv", encoder_of(tokenizer),

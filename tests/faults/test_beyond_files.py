@@ -15,9 +15,12 @@ import pyarrow.parquet as parquet
 import pytest
 import torch
 
+from kexue_pl.balancers import Geometric
 from kexue_pl.data.files import Files
 from kexue_pl.data.keyed_pairs import KeyedPairs
 from kexue_pl.data.kgclue import KgCLUE
+from kexue_pl.data.multitask_world import MultitaskWorld
+from kexue_pl.gradients.losses import global_losses
 from kexue_pl.models import Pretrained, Small
 from kexue_pl.models.pretrained_mlm import PretrainedMLM
 from kexue_pl.models.tokenizers import train_tokenizer
@@ -29,7 +32,7 @@ from kexue_pl.reading import DataError, Field, read_table
 from kexue_pl.retrieval import PrefixIndex
 from kexue_pl.retrieval.key_files import read_blocks
 from kexue_pl.run.checkpoint_io import CheckpointCorruptError, VerifiedCheckpointIO, read
-from kexue_pl.run.tokenizer_files import unpack
+from kexue_pl.run.tokenizer_files import pack, unpack
 from tests.faults import test_bad_input
 from tests.faults.bad_input import delimited, objects
 from tests.support.matching_runs import STATIC, write_run
@@ -261,6 +264,24 @@ def test_parquet_of_keys_and_damage(tmp_path: Path) -> None:
             read_table(path, {"subject": Field()})
 
 
+@pytest.mark.parametrize("tasks", [["kind", "nothing"], [], ["kind", "kind"]])
+def test_42_43_unknown_tasks_and_none(tasks: list[str]) -> None:
+    with pytest.raises(ValueError, match=r"data.tasks=.*: expected some of"):
+        MultitaskWorld(tasks=tasks)
+
+
+def test_43_a_task_that_a_batch_has_rows_of_but_no_loss() -> None:
+    with pytest.raises(ValueError, match=r"task 1 has count 4 and loss None"):
+        global_losses([torch.tensor(1.0), None], counts=[4, 4])
+
+
+def test_45_losses_that_no_rule_can_weigh() -> None:
+    with pytest.raises(ValueError, match=r"loss of task 1 has shape \(2,\), not a scalar"):
+        global_losses([torch.tensor(1.0), torch.ones(2)])
+    with pytest.raises(ValueError, match=r"needs positive losses, but task 1 has -2"):
+        Geometric().weights(None, torch.tensor([1.0, -2.0]))
+
+
 def resaved(path: Path, change: Any) -> Path:
     stored = read(path)
     change(stored)
@@ -285,6 +306,12 @@ CHECKPOINTS: dict[str, tuple[Any, str]] = {
             {k: torch.zeros(3, 3) for k in list(s["state_dict"])[:1]}
         ),
         r"is \(3, 3\), the model has",
+    ),
+    "another vocabulary": (
+        lambda s: s["callbacks"]["RunState"]["facts"].update(
+            tokenizer=pack(train_tokenizer(["别的字"], min_frequency=1))
+        ),
+        "the model has",
     ),
 }  # fmt: skip
 
@@ -343,10 +370,8 @@ ELSEWHERE = {
     32: "metrics/test_spearman.py::test_constant_side_gives_nan_and_a_warning",
     33: "losses/test_base.py::test_a_batch_of_one",
     37: "faults/test_bad_input.py::test_long_lines_are_bounded",
-    42: "tasks/test_multitask.py::test_settings_are_checked",
-    43: "gradients/test_fan_out.py::test_misuse_is_named",
+    43: "faults/test_beyond_files.py::test_42_43_unknown_tasks_and_none",
     44: "gradients/test_fan_out.py::test_batch_without_any_task_gives_zero",
-    45: "gradients/test_fan_out.py::test_misuse_is_named",
     46: "balancers/test_base.py::test_all_zero_gradients_give_ones",
     47: "run/test_commands.py::test_a_nan_row_is_skipped_by_all_ranks",
     48: "data/test_base.py::test_a_batch_that_ranks_cannot_share_is_an_error",

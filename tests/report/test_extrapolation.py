@@ -68,6 +68,10 @@ def test_cells_are_tested_once_and_paired(tmp_path, capsys, monkeypatch):
     shown = capsys.readouterr().out
     assert len(asked) == 3 * 2 * 2
     assert "| author, standard |" in shown
+    # "Its own scaling" is what the checkpoint was trained with, here entropy_invariant.
+    rows = {line.split(" | ")[0]: line.partition(" | ")[2] for line in shown.splitlines()}
+    assert rows["| ssmax, rope"] == rows["| entropy_invariant, rope"]
+    assert rows["| ssmax, rope"] != rows["| standard, rope"]
     assert "| entropy_invariant, rerope | +0.00 ± 0.00 |" in shown  # at the training length
     growth = [line for line in shown.splitlines() if line.startswith("| standard, rope |")][-1]
     assert growth.endswith("| 1.00 |")

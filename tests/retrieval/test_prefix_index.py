@@ -126,3 +126,11 @@ def test_advance_names_the_beam_and_what_was_accepted() -> None:
 def test_wide_vocabulary_and_text_values() -> None:
     index = PrefixIndex.build([([70_000], "甲"), ([70_001], "乙")], separator=SEP)
     assert index.tok.dtype == np.uint32 and index.values([70_001]) == ["乙"]
+
+
+def test_a_negative_number_is_no_token() -> None:
+    index = PrefixIndex.build([([], 1), ([5, 6], 2)], separator=0)
+    assert index.values([-1]) == index.values([5, -1]) == [] and index.count([-2]) == 0
+    assert index.values([0]) == [1]
+    with pytest.raises(ValueError, match=r"segment 0 holds the token -1; ids begin at 0"):
+        PrefixIndex.build([([-1], 1)], separator=0)
