@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support.cli import ROOT
+from tests.support.scripts import run_script
 
 
 @pytest.mark.slow
@@ -16,10 +14,10 @@ def test_page_is_what_the_scripts_printed(tmp_path: Path) -> None:
     work, page = tmp_path / "work", tmp_path / "benchmarks.md"
     work.mkdir()
     (work / "matching.md").write_text("## Kept from before\n", encoding="utf-8")
-    words = [sys.executable, "scripts/bench/all.py", "--only", "step_size"]
+    words = ["scripts/bench/all.py", "--only", "step_size"]
     words += ["--work", str(work), "--out", str(page)]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    done = run_script(*words)
+    assert done.code == 0, done.err
     text = page.read_text(encoding="utf-8")
     assert text.index("## Kept from before") < text.index("`python scripts/bench/step_size.py`")
     assert "| AdamW" in text or "| adamw" in text
@@ -27,7 +25,7 @@ def test_page_is_what_the_scripts_printed(tmp_path: Path) -> None:
 
 
 def test_an_unknown_benchmark_is_named(tmp_path: Path) -> None:
-    words = [sys.executable, "scripts/bench/all.py", "--only", "nothing"]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert "no benchmark nothing" in done.stderr
+    words = ["scripts/bench/all.py", "--only", "nothing"]
+    done = run_script(*words)
+    assert done.code == 2
+    assert "no benchmark nothing" in done.err

@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-from tests.support.scripts import script
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.scripts import run_script, script
 
 
 @pytest.mark.slow
 def test_prints_both_tables():
     pytest.importorskip("sentence_transformers")
-    script = ROOT / "scripts" / "bench" / "matching.py"
     words = ["--rows", "24", "--pairs", "200", "--seconds", "0.01", "--epoch", "0"]
-    done = subprocess.run(
-        [sys.executable, str(script), *words],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={"PYTHONPATH": str(ROOT), "PATH": "", "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("| 24 |") == 3
-    assert done.stdout.count("| 200 |") == 4
-    assert "| 16 | 0." in done.stdout  # the gradient of 16 micro-batches beside the whole
+    done = run_script("scripts/bench/matching.py", *words)
+    assert done.code == 0, done.err
+    assert done.out.count("| 24 |") == 3
+    assert done.out.count("| 200 |") == 4
+    assert "| 16 | 0." in done.out  # the gradient of 16 micro-batches beside the whole
 
 
 @pytest.mark.slow

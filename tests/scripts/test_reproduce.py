@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import yaml
 
 from tests.support.cli import ROOT
 from tests.support.runs import composed
+from tests.support.scripts import run_script
 
 ARTICLES = ("8796", "8802", "8823", "8860", "8870", "8896", "8907", "8968")
 RECIPES = {path.stem: path for path in sorted((ROOT / "scripts" / "articles").glob("*.yaml"))}
@@ -54,13 +53,13 @@ def test_recipe_composes(
 
 @pytest.mark.slow
 def test_script_makes_a_page_and_uses_finished_runs_again(tmp_path: Path) -> None:
-    words = [sys.executable, "scripts/reproduce.py", "8907", "--seeds", "2", "--jobs", "1"]
+    words = ["scripts/reproduce.py", "8907", "--seeds", "2", "--jobs", "1"]
     words += ["--work", str(tmp_path / "work"), "--docs", str(tmp_path / "docs")]
     words += ["--override", "trainer.max_steps=4", "data.train_rows=64", "optimizer.lr=1e-2"]
-    first = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
-    assert first.returncode == 0, first.stderr
+    first = run_script(*words)
+    assert first.code == 0, first.err
     text = (tmp_path / "docs" / "8907.md").read_text(encoding="utf-8")
     assert "| rules: balancer=Primary | 2 |" in text
-    again = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
-    assert again.stdout.count("already there") == 2
+    again = run_script(*words)
+    assert again.out.count("already there") == 2
     assert (tmp_path / "docs" / "8907.md").read_text(encoding="utf-8") == text

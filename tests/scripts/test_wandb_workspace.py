@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 
 import pytest
 
 from tests.support.cli import ROOT
+from tests.support.scripts import run_script
 
 pytest.importorskip("wandb_workspaces")
 
 
 def test_sections_and_panels_are_those_of_the_recipes() -> None:
-    words = [sys.executable, "scripts/wandb_workspace.py", "me/mine", "--dry-run"]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
+    words = ["scripts/wandb_workspace.py", "me/mine", "--dry-run"]
+    done = run_script(*words)
+    assert done.code == 0, done.err
+    told = json.loads(done.out)
     assert [name.split()[0] for name in told] == [
         "8802",
         "8823",
@@ -46,7 +46,7 @@ def test_the_view_can_be_serialised() -> None:
 
 
 def test_a_project_without_its_entity_is_refused() -> None:
-    words = [sys.executable, "scripts/wandb_workspace.py", "mine", "--dry-run"]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert "ENTITY/PROJECT" in done.stderr
+    words = ["scripts/wandb_workspace.py", "mine", "--dry-run"]
+    done = run_script(*words)
+    assert done.code == 2
+    assert "ENTITY/PROJECT" in done.err

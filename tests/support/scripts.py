@@ -1,11 +1,15 @@
-"""Scripts as modules."""
+"""Scripts as modules, and run."""
 
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+from tests.support.cli import Done
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -20,3 +24,11 @@ def script(path: str, monkeypatch: Any) -> Any:
     monkeypatch.setitem(sys.modules, spec.name, module)
     spec.loader.exec_module(module)
     return module
+
+
+def run_script(path: str, *words: str) -> Done:
+    """Run a file of this checkout as a user would, on one thread."""
+    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(ROOT / path), *words]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    return Done(done.returncode, done.stdout, done.stderr)
