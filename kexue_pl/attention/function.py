@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from kexue_pl.attention.positions.base import Positions
 from kexue_pl.attention.scaling import Scaling
 from kexue_pl.attention.standard import Standard
-from kexue_pl.attention.visible import VisibleKeys, visible_mask
+from kexue_pl.attention.visible import PerMask, additive_mask, count_visible, visible_mask
 
 ROWS = 128
 """Query rows whose logits exist at one time where no fused kernel applies."""
@@ -45,8 +46,7 @@ class Call:
     def multiplier(self) -> Tensor:
         """What the scaling now puts on the queries beside ``scale``, as (B, H, Q, 1) or less."""
         counts = self.n.double() if self.query.dtype == torch.float64 else self.n
-        rule = self.scaling.factor if self.scaling.absolute else self.scaling.ratio
-        return rule(counts, self.query.shape[-1])
+        return _rule_at(counts, self.scaling, self.query.shape[-1])
 
 
 class ScaledAttention:
@@ -70,7 +70,11 @@ class ScaledAttention:
         self.positions = positions if positions is not None else Positions()
         self.calls = 0
         self.observers: list[Callable[[Call], None]] = []
-        self._count = VisibleKeys()
+        self._counted = PerMask(count_visible)
+        self._additive = PerMask(additive_mask)
+        self._multiplied = PerMask(_multiplier)
+        self._unmasked = lru_cache(maxsize=4)(_unmasked)
+        self._equal = lru_cache(maxsize=4)(_equal)
         self._sdpa: Callable[..., tuple[Tensor, None]] = sdpa_attention_forward
 
     def __call__(
@@ -108,8 +112,12 @@ class ScaledAttention:
         query, scale = self._scaled(call)
         if type(call.positions).logits is not Positions.logits or _short_in_bfloat16(query, key):
             return _attend_in_chunks(call, query, value, scale, dropout), None
+        mask = attention_mask
+        if mask is not None and mask.dtype == torch.bool and call.bias is None and _on_cpu(query):
+            # The kernel would turn the booleans into this in every layer, and keep each copy.
+            mask = self._additive(mask, query.dtype)
         return self._sdpa(
-            module, query, call.key, value, attention_mask, dropout=dropout, scaling=scale,
+            module, query, call.key, value, mask, dropout=dropout, scaling=scale,
             is_causal=call.causal, position_bias=call.bias, **extra,
         )  # fmt: skip
 
@@ -128,7 +136,13 @@ class ScaledAttention:
         causal = bool(getattr(module, "is_causal", True) if causal is None else causal)
         causal = causal and mask is None and queries > 1
         offset = 0 if causal else keys - queries
-        n = self._count(mask, queries, keys, causal=causal, device=query.device)
+        if mask is None:
+            mode = torch.is_inference_mode_enabled()
+            compiling = torch.compiler.is_compiling()
+            count = _unmasked if compiling else self._unmasked
+            n = count(queries, keys, causal, query.device, mode)
+        else:
+            n = self._counted(mask)
         query, key = rule.transform(query, key)
         positions = self.positions.in_training() if module.training else self.positions
         query, key = positions.rotate(query, key, offset)
@@ -157,14 +171,48 @@ class ScaledAttention:
 
     def _scaled(self, call: Call) -> tuple[Tensor, float]:
         """Queries and the constant for the kernel; equal rows need no product with the queries."""
-        if type(call.scaling) is Standard:
+        rule = call.scaling
+        if type(rule) is Standard:
             return call.query, call.scale
-        equal = call.mask is None and not call.causal
-        if equal and not call.scaling.per_layer and not torch.compiler.is_compiling():
-            count = torch.tensor([call.key.shape[2]], dtype=torch.float64)
-            rule = call.scaling.factor if call.scaling.absolute else call.scaling.ratio
-            return call.query, call.scale * float(rule(count, call.query.shape[-1]))
-        return call.query * call.multiplier().to(call.query.dtype), call.scale
+        own = rule.per_layer or rule.learned
+        if own or torch.compiler.is_compiling():
+            return call.query * call.multiplier().to(call.query.dtype), call.scale
+        size, state = call.query.shape[-1], _numbers(rule)
+        if call.mask is None and not call.causal:
+            return call.query, call.scale * self._equal(call.key.shape[2], rule, size, *state)
+        return call.query * self._multiplied(
+            call.n, rule, size, call.query.dtype, *state
+        ), call.scale
+
+
+def _rule_at(n: Tensor, scaling: Scaling, size: int) -> Tensor:
+    rule = scaling.factor if scaling.absolute else scaling.ratio
+    return rule(n, size)
+
+
+def _multiplier(
+    n: Tensor, scaling: Scaling, size: int, dtype: torch.dtype, *_state: object
+) -> Tensor:
+    """What multiplies the queries, for scalings that all layers share."""
+    counts = n.double() if dtype == torch.float64 else n
+    return _rule_at(counts, scaling, size).to(dtype)
+
+
+def _equal(keys: int, scaling: Scaling, size: int, *_state: object) -> float:
+    """The multiplier where every row sees all keys; made on the CPU, so no device is waited for."""
+    return float(_rule_at(torch.tensor([keys], dtype=torch.float64), scaling, size))
+
+
+def _unmasked(
+    queries: int, keys: int, causal: bool, device: torch.device, _inference: bool
+) -> Tensor:
+    return count_visible(None, queries, keys, causal=causal, device=device)
+
+
+def _numbers(scaling: Scaling) -> tuple[object, ...]:
+    """The plain settings of a scaling: what was computed from others is not used again."""
+    plain = (bool, int, float, str)
+    return tuple(value for value in vars(scaling).values() if isinstance(value, plain))
 
 
 def repeat_heads(x: Tensor, heads: int) -> Tensor:
@@ -201,6 +249,10 @@ def row_logits(call: Call, query: Tensor, key: Tensor, rows: slice, scale: float
     return logits
 
 
+def _on_cpu(x: Tensor) -> bool:
+    return x.device.type == "cpu"
+
+
 def _short_in_bfloat16(query: Tensor, key: Tensor) -> bool:
     """Whether plain products beat the fused kernel: training on a CPU in bfloat16, few keys.
 
@@ -209,7 +261,7 @@ def _short_in_bfloat16(query: Tensor, key: Tensor) -> bool:
     """
     trained = torch.is_grad_enabled() and query.requires_grad
     few = max(query.shape[2], key.shape[2]) <= ROWS
-    return trained and few and query.dtype == torch.bfloat16 and query.device.type == "cpu"
+    return trained and few and query.dtype == torch.bfloat16 and _on_cpu(query)
 
 
 def _attend_in_chunks(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Callable, Hashable, MutableMapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,18 +20,23 @@ def visible_mask(mask: Tensor) -> Tensor:
 
 
 def count_visible(
-    mask: Tensor | None, query_length: int, key_length: int, *, causal: bool, device: torch.device
+    mask: Tensor | None,
+    query_length: int = 1,
+    key_length: int = 1,
+    *,
+    causal: bool = False,
+    device: torch.device | None = None,
 ) -> Tensor:
     """Visible keys n of each query row.
 
     Args:
         mask: (B or 1, H or 1, Q or 1, K), bool with True = attend or additive float; None = no
             mask.
-        query_length: Q.
+        query_length: Q; this and the rest are read only where there is no mask.
         key_length: K.
         causal: rows see only earlier keys; counted when there is no mask and Q > 1, with row i at
             key i, as PyTorch and transformers align the rows they hand on without a mask.
-        device: where the answer is made when there is no mask.
+        device: where the answer is made.
 
     Returns:
         int64, (B or 1, H or 1, Q or 1, 1).
@@ -46,31 +52,42 @@ def count_visible(
     return torch.tensor(key_length, device=device).view(1, 1, 1, 1)
 
 
-class VisibleKeys:
-    """:func:`count_visible` that counts each mask once, however many layers share it.
+def additive_mask(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """0 where a boolean mask is True and minus infinity elsewhere; expanded dimensions stay so.
 
-    The answer is kept as long as the mask itself lives and is counted again after a change in
-    place.
+    >>> additive_mask(torch.tensor([True, False]), torch.float32).tolist()
+    [0.0, -inf]
+    """
+    dense = mask
+    for axis, stride in enumerate(mask.stride()):
+        if stride == 0 and mask.shape[axis] > 1:
+            dense = dense.narrow(axis, 0, 1)
+    return torch.zeros_like(dense, dtype=dtype).masked_fill(~dense, -torch.inf).expand(mask.shape)
+
+
+class PerMask:
+    """Keeps what ``compute`` makes of a mask, so that it is made once for all layers.
+
+    The answer is kept as long as the mask itself lives and is made again after a change in place,
+    for other ``settings``, and on the way in or out of inference mode.
+
+    >>> once = PerMask(lambda mask: mask.sum(-1))
+    >>> mask = torch.tensor([True, True])
+    >>> once(mask) is once(mask)
+    True
     """
 
-    def __init__(self) -> None:
-        self._counts: MutableMapping[Tensor, tuple[int, Tensor]] = WeakIdKeyDictionary()
+    def __init__(self, compute: Callable[..., Tensor]) -> None:
+        self.compute = compute
+        self._known: MutableMapping[Tensor, tuple[tuple[Any, ...], Tensor]] = WeakIdKeyDictionary()
 
-    def __call__(
-        self,
-        mask: Tensor | None,
-        query_length: int,
-        key_length: int,
-        *,
-        causal: bool,
-        device: torch.device,
-    ) -> Tensor:
-        """n of each row; arguments and answer as in :func:`count_visible`."""
-        if mask is None or torch.compiler.is_compiling():
-            return count_visible(mask, query_length, key_length, causal=causal, device=device)
+    def __call__(self, mask: Tensor, *settings: Hashable) -> Tensor:
+        """``compute(mask, *settings)``."""
+        if torch.compiler.is_compiling():
+            return self.compute(mask, *settings)
         version = -1 if mask.is_inference() else mask._version
-        known = self._counts.get(mask)
-        if known is None or known[0] != version:
-            counts = count_visible(mask, query_length, key_length, causal=causal, device=device)
-            self._counts[mask] = known = (version, counts)
+        state = (version, torch.is_inference_mode_enabled(), *settings)
+        known = self._known.get(mask)
+        if known is None or known[0] != state:
+            self._known[mask] = known = (state, self.compute(mask, *settings))
         return known[1]

@@ -349,3 +349,25 @@ def test_no_tensor_of_n_by_n_numbers_is_made():
         with Largest() as seen:  # the control: the same by hand
             (q[0, 0] @ q[0, 0].T).softmax(-1).sum()
         assert seen.size >= n * n
+
+
+@pytest.mark.parametrize("rows", ["equal", "causal", "masked"])
+def test_what_was_kept_is_not_used_after_a_setting_or_mode_changed(rows):
+    """Multipliers are made once; the scaling is changed in place, and inference comes first."""
+    scaling = EntropyInvariant(base=4.0, floor=1.0)
+    layer, function = torch.nn.Module(), ScaledAttention("kept", scaling)
+    layer.is_causal = rows == "causal"
+    x = torch.randn(2, 2, 8, 4, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    mask = torch.ones(2, 1, 8, 8).tril().bool() if rows == "masked" else None
+    for base in (4.0, 4.0, 64.0):
+        scaling.base = base
+        n = torch.full((8, 1), 8.0) if rows == "equal" else torch.arange(1.0, 9.0)[:, None]
+        keep = torch.ones(8, 8).bool() if rows == "equal" else torch.ones(8, 8).tril().bool()
+        logits = (x * (n.log() / torch.tensor(base).log())) @ x.transpose(-1, -2) / 2
+        expected = (logits.masked_fill(~keep, -torch.inf).softmax(-1) @ x).transpose(1, 2)
+        with torch.inference_mode():
+            seen = function(layer, x, x, x, mask)[0]
+        trained = function(layer, x, x, x, mask)[0]
+        trained.sum().backward()
+        assert torch.allclose(seen, expected, atol=1e-5)
+        assert torch.allclose(trained, expected, atol=1e-5)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from kexue_pl.attention import Standard, count_visible, register, visible_mask
-from kexue_pl.attention.visible import VisibleKeys
+from kexue_pl.attention.visible import PerMask, additive_mask
 from tests.attention.tiny import build, inputs, unilm
 
 CPU = torch.device("cpu")
@@ -99,18 +99,36 @@ def test_sliding_window_counts_the_window():
     assert torch.equal(rows(local)[padding.bool()], expected[padding.bool()])
 
 
-def test_counted_once_a_mask_and_again_after_a_change():
-    count = VisibleKeys()
+def test_made_once_a_mask_and_again_after_a_change():
+    count = PerMask(count_visible)
     mask = torch.ones(2, 1, 4, 4, dtype=torch.bool)
-    first = count(mask, 4, 4, causal=False, device=CPU)
-    assert count(mask, 4, 4, causal=False, device=CPU) is first
+    first = count(mask)
+    assert count(mask) is first
     mask[:, :, :, 3] = False
-    assert count(mask, 4, 4, causal=False, device=CPU).unique().tolist() == [3]
+    assert count(mask).unique().tolist() == [3]
     other = torch.ones(2, 1, 4, 4, dtype=torch.bool)
-    assert count(other, 4, 4, causal=False, device=CPU).unique().tolist() == [4]
+    assert count(other).unique().tolist() == [4]
     with torch.inference_mode():
         frozen = torch.ones(1, 1, 2, 2, dtype=torch.bool)
-        assert count(frozen, 2, 2, causal=False, device=CPU).unique().tolist() == [2]
+        assert count(frozen).unique().tolist() == [2]
+
+
+def test_made_again_for_other_settings_and_after_inference():
+    additive, mask = PerMask(additive_mask), torch.tensor([[True, False]])
+    with torch.inference_mode():
+        assert additive(mask, torch.float32).is_inference()
+    assert not additive(mask, torch.float32).is_inference()
+    assert additive(mask, torch.float64).dtype == torch.float64
+    assert additive(mask, torch.float32).dtype == torch.float32
+
+
+def test_additive_masks_keep_expanded_rows():
+    mask = torch.tensor([[True, False, True]])[:, None, None].expand(1, 4, 5, 3)
+    made = additive_mask(mask, torch.float32)
+    assert made.shape == mask.shape
+    assert made.untyped_storage().nbytes() == 3 * 4
+    assert torch.equal(made == 0, mask)
+    assert bool((made[~mask] == -torch.inf).all())
 
 
 def test_float_masks_of_any_precision():
