@@ -33,7 +33,7 @@ class Alignment(nn.Module):
         self, hidden_size: int, outputs: int = 1, *, width: int = 128, dropout: float = 0.2
     ) -> None:
         super().__init__()
-        self.sharp = nn.Parameter(torch.tensor(10.0))
+        self.sharp = nn.Parameter(torch.tensor([10.0]))
         self.skip = nn.Parameter(torch.linspace(0.0, 5.0, outputs) if outputs > 1 else _ones(5.0))
         self.bias = nn.Parameter(torch.zeros(outputs) if outputs > 1 else _ones(-2.5))
         self.compare = nn.Sequential(

@@ -32,7 +32,7 @@ class CopyHead(nn.Module):
         if copy:
             self.query, self.key = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
             self.gate = nn.Linear(hidden, 1)
-            self.follow = nn.Parameter(torch.tensor(2.0))
+            self.follow = nn.Parameter(torch.tensor([2.0]))
 
     def forward(
         self,
