@@ -94,11 +94,16 @@ class BaseTask(L.LightningModule):
                 parameters=[p for p in self.parameters() if p.requires_grad],
                 embeddings=self.embeddings(),
             )
-        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=1)
+        self.log("train/loss", loss.detach(), prog_bar=self.has_bar, batch_size=1)
         added = getattr(self.penalty, "value", None)
         if added is not None:
             self.log("train/penalty", added, batch_size=1)
         return loss
+
+    @property
+    def has_bar(self) -> bool:
+        """Whether a progress bar shows: what stands on it is read back from the device at every step."""
+        return self.trainer.progress_bar_callback is not None
 
     def on_after_backward(self) -> None:
         """Let the penalty put back what it moved."""

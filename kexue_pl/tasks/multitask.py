@@ -333,7 +333,7 @@ class MultitaskTask(ManualTask):
             self.balancer.load_state_dict(self._before)
         step = self._step
         assert step is not None
-        self.log("train/loss", step.losses.nansum().float(), prog_bar=True, batch_size=1)
+        self.log("train/loss", step.losses.nansum().float(), prog_bar=self.has_bar, batch_size=1)
         if self.global_step % self.log_every:
             return
         values = step.metrics(self.names)
