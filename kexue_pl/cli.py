@@ -27,6 +27,7 @@ register()
 def train(config: DictConfig) -> float | None:
     """Run one composed job; the monitored metric, for sweepers."""
     from kexue_pl.run.job import run_job
+    from kexue_pl.run.log import set_up
 
     hydra_config = HydraConfig.get()
     try:
@@ -35,6 +36,9 @@ def train(config: DictConfig) -> float | None:
         if hydra_config.mode == RunMode.MULTIRUN:
             raise  # the other jobs of the sweep still run
         raise _Failed(error) from error
+    finally:
+        if hydra_config.mode == RunMode.MULTIRUN:
+            set_up(None)  # what is said between two jobs belongs into neither's log
     name = str(config.monitor.name)
     return metrics.get(name.replace("val/", "test/", 1), metrics.get(name))
 
@@ -59,7 +63,7 @@ def main() -> None:
         sys.exit(stop.code)
     except _Failed as failed:
         _tell(failed.error)
-    except (RunError, HydraException, OmegaConfBaseException) as error:
+    except (RunError, HydraException, OmegaConfBaseException, OSError) as error:
         _tell(error)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -67,7 +71,8 @@ def main() -> None:
 
 def _tell(error: Exception) -> None:
     """At most six lines on standard error, and exit code 1; an unforeseen error is raised whole."""
-    if not isinstance(error, RunError | HydraException | OmegaConfBaseException):
+    # An OSError here is of the run directory: a run in trouble tells its own.
+    if not isinstance(error, RunError | HydraException | OmegaConfBaseException | OSError):
         raise error
     print("\n".join(f"error: {error}".splitlines()[:6]), file=sys.stderr)
     sys.exit(1)

@@ -29,7 +29,7 @@ ORDER = (
     ("data",),
     ("tasks", "callbacks"),
     ("report",),
-    ("run", "predict", "export"),
+    ("run", "predict", "export", "testing", "tune"),
     ("cli",),
 )
 ALLOWED = {

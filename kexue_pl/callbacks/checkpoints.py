@@ -8,7 +8,19 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 __all__ = ["BestCheckpoint", "LastCheckpoint"]
 
 
-class BestCheckpoint(ModelCheckpoint):
+class _Checkpoint(ModelCheckpoint):
+    """Knows its name: Lightning asks for it at every hook, and would write it out anew each time."""
+
+    _key: str | None = None
+
+    @property
+    def state_key(self) -> str:
+        """Under which the state is stored."""
+        self._key = self._key or super().state_key
+        return self._key
+
+
+class BestCheckpoint(_Checkpoint):
     """Keeps best.ckpt, chosen on validation.
 
     Args:
@@ -34,7 +46,7 @@ class BestCheckpoint(ModelCheckpoint):
             super().on_train_epoch_end(trainer, pl_module)
 
 
-class LastCheckpoint(ModelCheckpoint):
+class LastCheckpoint(_Checkpoint):
     """Keeps last.ckpt, from which a run is resumed; the one before it stays as previous.ckpt.
 
     Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from kexue_pl.distributed import all_gather_objects, all_reduce_sum, rank
+from kexue_pl.callbacks.rows import note_rows
+from kexue_pl.distributed import all_reduce_sum, world_size
 from kexue_pl.run.errors import RunError
 
 __all__ = ["NonfiniteError", "NonfiniteGuard", "all_finite"]
@@ -23,27 +24,33 @@ class NonfiniteError(RunError):
 
 def all_finite(tensors: list[Tensor]) -> bool:
     """True if every entry of every tensor is finite on every rank."""
+    if any(type(tensor) is not Tensor for tensor in tensors):
+        # Of parameters split over ranks each rank looks at its own part.
+        tensors = [t.to_local() if hasattr(t, "to_local") else t for t in tensors]
     if not tensors:
         return bool(all_reduce_sum(torch.zeros(1)) == 0)
     if tensors[0].device.type == "cpu":
-        # On the CPU a sum costs a fiftieth of a largest value. It is not finite if an entry is not,
-        # but may also overflow, so that only largest values tell for sure.
-        sums = torch.stack([tensor.sum(dtype=torch.float64) for tensor in tensors])
-        if bool(torch.isfinite(sums).all()):
-            return bool(all_reduce_sum(torch.zeros(1)) == 0)
-    norms = torch.stack(torch._foreach_norm(tensors, float("inf")))
-    bad = (~torch.isfinite(norms)).any().to(torch.float32).reshape(1)
+        # On the CPU a sum of squares costs a tenth of a largest value. It is not finite if an entry is
+        # not, but may also overflow, so that only largest values tell for sure.
+        norms = torch.stack(torch._foreach_norm(tensors, 2))
+        if math.isfinite(norms.sum().item()):
+            return world_size() == 1 or bool(all_reduce_sum(torch.zeros(1)) == 0)
+    filled = [tensor for tensor in tensors if tensor.numel()]
+    bad = torch.zeros(1, device=tensors[0].device)
+    if filled:
+        norms = torch.stack(torch._foreach_norm(filled, float("inf")))
+        bad += (~torch.isfinite(norms)).any()
     return bool(all_reduce_sum(bad) == 0)
 
 
 class NonfiniteGuard(L.Callback):
-    """Leaves a step out, on all ranks, when any rank's gradient holds NaN or infinity.
+    """Leaves a step out, on all ranks, when any rank's loss or gradient holds NaN or infinity.
 
     The gradients are taken away, so the optimizer and its state stay as they were. Skipped steps are
     counted (`train/skipped`); the rows of the batch are appended to nonfinite.jsonl.
 
     Args:
-        limit: so many skipped steps in a row raise NonfiniteError.
+        limit: after so many skipped steps in a row all ranks save last.ckpt and raise NonfiniteError.
     """
 
     def __init__(self, limit: int = 5) -> None:
@@ -53,6 +60,9 @@ class NonfiniteGuard(L.Callback):
         self.skipped = 0
         self._in_a_row = 0
         self._batch: Any = None
+        self._losses: list[Tensor] = []
+        self._rows: list[int] = []
+        self._stop = False
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
@@ -60,40 +70,54 @@ class NonfiniteGuard(L.Callback):
         """Remember the batch, to name it."""
         self._batch = batch
 
+    def on_before_backward(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor
+    ) -> None:
+        """Remember the loss; an accumulation window has several."""
+        self._losses.append(loss.detach())
+
     def on_before_optimizer_step(
         self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer
     ) -> None:
         """Take the gradients away where they are not finite."""
+        losses, self._losses = self._losses, []
         if trainer.precision == "16-mixed":
             return  # the gradient scaler finds infinities itself and skips
-        held = [
-            p for group in optimizer.param_groups for p in group["params"] if p.grad is not None
+        grads = [
+            grad
+            for group in optimizer.param_groups
+            for p in group["params"]
+            if (grad := p.grad) is not None
         ]
-        if all_finite([p.grad for p in held]):
+        if all_finite(grads + losses):
             self._in_a_row = 0
             return
+        held = [p for group in optimizer.param_groups for p in group["params"]]
         for parameter in held:
             parameter.grad = None
         self.skipped += 1
         self._in_a_row += 1
         pl_module.log("train/skipped", float(self.skipped), batch_size=1)
-        rows = self._write(trainer)
-        if self._in_a_row >= self.limit:
-            raise NonfiniteError(
-                f"step {trainer.global_step}: the gradient was NaN or infinite {self._in_a_row} times in a "
-                f"row, last in rows {rows}; lower optimizer.lr, or look at nonfinite.jsonl in "
-                f"{trainer.default_root_dir}"
-            )
+        self._rows = note_rows(trainer, self._batch, "nonfinite.jsonl")
+        self._stop = self._in_a_row >= self.limit
 
-    def _write(self, trainer: L.Trainer) -> list[int]:
-        numbers = self._batch.get("row_id") if isinstance(self._batch, dict) else None
-        own = [int(n) for n in numbers.tolist()] if isinstance(numbers, Tensor) else []
-        rows = [n for part in all_gather_objects(own) for n in part]
-        if rank() == 0:
-            line = {"step": trainer.global_step, "epoch": trainer.current_epoch, "rows": rows}
-            with open(Path(trainer.default_root_dir) / "nonfinite.jsonl", "a") as file:
-                file.write(json.dumps(line) + "\n")
-        return rows[:8]
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Between two steps, where a state can be saved: stop after too many."""
+        if not self._stop:
+            return
+        trainer.save_checkpoint(Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt")
+        raise NonfiniteError(
+            f"step {trainer.global_step}: the loss or its gradient was NaN or infinite {self._in_a_row} "
+            f"times in a row, last in rows {self._rows}; lower optimizer.lr, or look at nonfinite.jsonl "
+            f"in {trainer.default_root_dir}; resume=auto goes on behind these rows"
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """The count of skipped steps."""

@@ -37,12 +37,28 @@ def build(node: Any, key: str = "config", **parts: Any) -> Any:
     ]:
         raise ConfigError([f"{key}.{unknown[0]}: not accepted beside _target_"])
     found = resolve(node["_target_"], f"{key}._target_")
+    arguments = _floats(found, arguments)
     if node.get("_partial_"):
         return functools.partial(found, **arguments)
     try:
         return found(**arguments, **parts)
     except (TypeError, ValueError) as error:
         raise ConfigError([f"{key}: {error}"]) from error
+
+
+def _floats(found: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Whole numbers as floats where one is asked for: `dropout=0` is refused by configurations of
+    transformers, which check types strictly."""
+    try:
+        takes = inspect.signature(found).parameters
+    except (TypeError, ValueError):
+        return arguments
+
+    def real(name: str, value: Any) -> bool:
+        asked = takes[name].annotation if name in takes else None
+        return type(value) is int and asked in (float, "float", "float | None")
+
+    return {name: float(v) if real(name, v) else v for name, v in arguments.items()}
 
 
 def build_dict(nodes: dict[str, Any] | None, key: str) -> list[Any]:

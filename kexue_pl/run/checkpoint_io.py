@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -145,13 +146,25 @@ def read(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
 
 
 def newest_sound(folder: Path) -> tuple[Path | None, list[str]]:
-    """The newest checkpoint of `folder` that verifies, and why newer ones were passed over."""
+    """The checkpoint of `folder` with the most steps that verifies, and why others were passed over.
+
+    The step that a file holds decides, then the time of writing: a clock that was set back must not
+    bring an old file to the front.
+    """
     passed: list[str] = []
-    paths = sorted(folder.glob("*.ckpt"), key=lambda p: p.stat().st_mtime_ns, reverse=True)
-    for path in paths:
+    for path in sorted(folder.glob("*.ckpt"), key=_age, reverse=True):
         try:
             verify(path)
             return path, passed
         except CheckpointCorruptError as error:
             passed.append(f"{path.name}: {error.reason}")
     return None, passed
+
+
+def _age(path: Path) -> tuple[int, int]:
+    """Steps and time of a file; one that cannot be read is looked at first, to be reported."""
+    try:
+        step = int(torch.load(path, mmap=True, weights_only=True)["global_step"])
+    except Exception:
+        step = sys.maxsize
+    return step, path.stat().st_mtime_ns

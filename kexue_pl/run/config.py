@@ -139,12 +139,17 @@ def plain(config: DictConfig) -> dict[str, Any]:
 def digest(config: dict[str, Any]) -> str:
     """SHA-256 of what decides a training: not where it writes, nor how it is watched or resumed.
 
+    The run directory is left out of every value, so that equal runs agree wherever they write.
+
     >>> digest({"seed": 1, "resume": "auto"}) == digest({"seed": 1, "resume": "never"})
     True
     """
     aside = ("paths", "resume", "logger", "tags", "hydra")
     kept = {key: value for key, value in config.items() if key not in aside}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()
+    text = json.dumps(kept, sort_keys=True, default=str)
+    if folder := (config.get("paths") or {}).get("output_dir"):
+        text = text.replace(json.dumps(str(folder))[1:-1], ".")
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def suggest(word: str, known: Any) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from kexue_pl.run.checkpoint_io import CheckpointCorruptError
+from kexue_pl.run.targets import resolve
 
 __all__ = ["facts_of", "load_weights"]
 
@@ -25,7 +26,18 @@ def facts_of(checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
         missing = ["callbacks.RunState.facts"]
     if missing:
         raise CheckpointCorruptError(path, f"holds no {missing[0]}: not the checkpoint of a run")
+    if not facts["tokenizer"] and (kind := _reads_text(facts["config"].get("model"))):
+        raise CheckpointCorruptError(path, f"holds no words of a tokenizer, which {kind} needs")
     return facts
+
+
+def _reads_text(model: dict[str, Any] | None) -> str:
+    """The name of a model specification that reads tokens; "" for one that does not, or none."""
+    if not model:
+        return ""
+    target = str(model["_target_"])
+    reads = hasattr(resolve(target, "model._target_"), "train_tokenizer")
+    return target.rpartition(".")[2] if reads else ""
 
 
 def load_weights(module: torch.nn.Module, checkpoint: dict[str, Any], path: Path) -> None:

@@ -32,4 +32,4 @@ class Interrupted(BaseException):
 
     def __init__(self, signum: int) -> None:
         super().__init__(f"stopped by signal {signum}")
-        self.code = 128 + signum
+        self.signum, self.code = signum, 128 + signum

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-__all__ = ["read_json", "write_json", "write_text"]
+from kexue_pl.run.errors import RunError
+
+__all__ = ["hold", "read_json", "write_json", "write_text"]
 
 
 def write_text(path: Path, text: str) -> None:
@@ -39,3 +45,44 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+
+
+@contextlib.contextmanager
+def hold(folder: Path, patience: float = 60.0) -> Iterator[None]:
+    """Hold a run directory against a second run; the system lets go when this process dies.
+
+    Args:
+        folder: the run directory.
+        patience: seconds to wait for a run that is ending.
+
+    Raises:
+        RunError: another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    end = time.monotonic() + patience
+    with open(folder / ".lock", "a+", encoding="utf-8") as file:
+        while True:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if time.monotonic() > end:
+                    raise RunError(
+                        f"{folder}: process {_holder(file)} is writing there; wait for it or end it, "
+                        "or choose another paths.output_dir"
+                    ) from error
+                time.sleep(0.2)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _holder(file: TextIO) -> str:
+    file.seek(0)
+    return file.read().strip() or "unknown"

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shutil
+import signal
 import traceback
 from pathlib import Path
 from typing import Any
@@ -30,21 +34,69 @@ def run_job(composed: DictConfig, output_dir: Path) -> dict[str, float]:
     composed.paths.output_dir = str(output_dir)
     check(composed)
     config = plain(composed)
-    done = read_json(output_dir / "summary.json") or {}
-    if (
-        done.get("status") == "completed"
-        and done.get("digest") == digest(config)
-        and config["resume"] == "auto"
-    ):
-        set_up(output_dir)
-        logger.info("completed before with these settings: %s", output_dir)
-        return dict(done["metrics"])
+    if config["resume"] == "auto" and _in_a_sweep():
+        output_dir = _move(output_dir, _place(output_dir, digest(config)))
+        composed.paths.output_dir = str(output_dir)
+        config = plain(composed)
     set_up(output_dir)
+    if config["resume"] == "auto" and (done := _completed(output_dir, digest(config))):
+        logger.info("completed before with these settings: %s", output_dir)
+        return done
     frozen = freeze(config, output_dir)
     ranks = processes(config["accelerator"])
-    metrics = _in_ranks(config, frozen, ranks) if ranks > 1 else _here(config, output_dir)
+    try:
+        metrics = _in_ranks(config, frozen, ranks) if ranks > 1 else _here(config, output_dir)
+    except Interrupted as stop:
+        # The launcher of a cluster set its own handler, which puts the job back into the queue.
+        handler = signal.getsignal(stop.signum)
+        if stop.signum not in (signal.SIGTERM, signal.SIGINT) and callable(handler):
+            handler(stop.signum, None)
+        raise
     _print(output_dir, metrics)
     return metrics
+
+
+def _completed(folder: Path, wanted: str) -> dict[str, float] | None:
+    """The metrics of the run in `folder`, if it has these settings and has ended well."""
+    found = read_json(folder / "summary.json") or {}
+    well = found.get("status") == "completed" and found.get("digest") == wanted
+    return dict(found["metrics"]) if well else None
+
+
+def _place(folder: Path, wanted: str) -> Path:
+    """Where the job of a sweep with these settings is, or is to be.
+
+    A sweep that was begun again with more values numbers its jobs anew: the job may be in a folder of
+    another number, and its own may hold another job.
+    """
+    runs = {
+        path.parent: (read_json(path) or {}).get("digest")
+        for path in sorted(folder.parent.glob("*/summary.json"))
+    }
+    if folder in runs and runs[folder] == wanted:
+        return folder
+    same = [path for path, found in runs.items() if found == wanted]
+    if same:
+        return same[0]
+    return folder.with_name(f"{folder.name}~{wanted[:8]}") if folder in runs else folder
+
+
+def _move(folder: Path, place: Path) -> Path:
+    """Bring what Hydra wrote of a job into `folder` to its place; the place."""
+    if place != folder:
+        place.mkdir(exist_ok=True)
+        shutil.rmtree(place / ".hydra", ignore_errors=True)
+        with contextlib.suppress(OSError):
+            os.rename(folder / ".hydra", place / ".hydra")
+            folder.rmdir()
+    return place
+
+
+def _in_a_sweep() -> bool:
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def freeze(config: dict[str, Any], folder: Path) -> Path:

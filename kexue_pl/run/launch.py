@@ -6,17 +6,25 @@ composition can give them other settings; they compare its digest before anythin
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from kexue_pl.run.errors import ConfigError, Interrupted, RunError
 
-__all__ = ["ConfigMismatchError", "check_same_everywhere", "external_rank", "launch", "processes"]
+__all__ = [
+    "ConfigMismatchError",
+    "check_same_everywhere",
+    "end_with_parent",
+    "external_rank",
+    "launch",
+    "processes",
+    "take_signals",
+]
 
 RANK_VARIABLES = (
     "RANK",
@@ -88,14 +96,7 @@ def launch(config_file: Path, ranks: int) -> int:
     Raises:
         Interrupted: this process was asked to stop; the ranks were told and have ended.
     """
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nnodes", "1"]
-    command += ["--nproc-per-node", str(ranks), "-m", "kexue_pl.run.worker", str(config_file)]
-    env = {name: value for name, value in os.environ.items() if name not in RANK_VARIABLES}
-    env.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // ranks)))
-    env["PYTHONPATH"] = os.pathsep.join(
-        [str(Path(__file__).resolve().parents[2]), *filter(None, [env.get("PYTHONPATH")])]
-    )
-    group = subprocess.Popen(command, env=env, stderr=_quiet(config_file), start_new_session=True)
+    group = start_group(config_file, ranks)
     asked = 0
 
     def forward(number: int, frame: Any) -> None:
@@ -103,19 +104,58 @@ def launch(config_file: Path, ranks: int) -> int:
         asked = number
         group.send_signal(signal.SIGTERM)
 
-    old = {}
-    with contextlib.suppress(ValueError):  # a sweep may run jobs outside the main thread
-        old = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)}
+    old = take_signals(forward)
     try:
         code = group.wait()
     finally:
         for number, handler in old.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
         if group.poll() is None:
             group.kill()
     if asked:
         raise Interrupted(asked)
     return code
+
+
+def take_signals(handler: Callable[[int, Any], None]) -> dict[int, Any]:
+    """Set a handler for the signals that ask a run to stop; those that were there, by number.
+
+    Clusters announce the end of a job's time with SIGUSR1 or SIGUSR2.
+    """
+    names = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2")
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    try:
+        return {number: signal.signal(number, handler) for number in numbers}
+    except ValueError:
+        return {}  # not in the main thread: the host program keeps its handlers
+
+
+def start_group(config_file: Path, ranks: int) -> subprocess.Popen[bytes]:
+    """Start torchrun's launcher with `ranks` workers that read `config_file`."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nnodes", "1"]
+    command += ["--nproc-per-node", str(ranks), "-m", "kexue_pl.run.worker", str(config_file)]
+    env = {name: value for name, value in os.environ.items() if name not in RANK_VARIABLES}
+    env.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // ranks)))
+    env["PYTHONPATH"] = os.pathsep.join(
+        [str(Path(__file__).resolve().parents[2]), *filter(None, [env.get("PYTHONPATH")])]
+    )
+    return subprocess.Popen(
+        command,
+        env=env,
+        stderr=_quiet(config_file),
+        start_new_session=True,
+        preexec_fn=end_with_parent(),
+    )
+
+
+def end_with_parent() -> Callable[[], Any] | None:
+    """For `preexec_fn`: on Linux the child gets SIGTERM when this process is killed; none goes on unseen."""
+    if not sys.platform.startswith("linux"):
+        return None
+    import ctypes
+
+    control, parent_dies = ctypes.CDLL(None).prctl, 1
+    return lambda: control(parent_dies, signal.SIGTERM)
 
 
 def _quiet(config_file: Path) -> Any:

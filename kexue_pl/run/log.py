@@ -8,7 +8,7 @@ import sys
 import warnings
 from pathlib import Path
 
-__all__ = ["logger", "set_up"]
+__all__ = ["logger", "quieten", "set_up"]
 
 logger = logging.getLogger("kexue_pl")
 
@@ -30,32 +30,40 @@ def is_first_rank() -> bool:
     return os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"
 
 
-def set_up(folder: Path | None) -> None:
-    """Send log lines to the console and to `folder`/train.log; other ranks stay silent."""
-    root = logging.getLogger()
-    for handler in list(root.handlers):
-        if isinstance(handler, logging.FileHandler | logging.StreamHandler):
-            root.removeHandler(handler)
-            handler.close()
+def quieten() -> None:
+    """Let Lightning's loggers pass on warnings alone; it sets them up anew when it is imported."""
     for name in ("lightning", "lightning.pytorch", "lightning.fabric", "lightning_utilities"):
         quiet = logging.getLogger(name)
         quiet.handlers.clear()
         quiet.propagate = True
         quiet.setLevel(logging.WARNING)
+
+
+def set_up(folder: Path | None) -> None:
+    """Send log lines to the console and to `folder`/train.log.
+
+    Other ranks write to train_rankN.log; only their errors reach the console.
+    """
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        if isinstance(handler, logging.FileHandler | logging.StreamHandler):
+            root.removeHandler(handler)
+            handler.close()
+    quieten()
     for pattern in KNOWN_WARNINGS:
         warnings.filterwarnings("ignore", message=pattern)
     # A parent that launched ranks may have closed our standard error; a log line must never stop a run.
     logging.raiseExceptions = False
     logging.captureWarnings(True)
-    if not is_first_rank():
-        root.setLevel(logging.ERROR)
-        return
     root.setLevel(logging.INFO)
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    console = logging.StreamHandler(sys.stderr)
+    console.setLevel(logging.INFO if is_first_rank() else logging.ERROR)
+    handlers: list[logging.Handler] = [console]
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(folder / "train.log", encoding="utf-8"))
+        name = "train.log" if is_first_rank() else f"train_rank{os.environ.get('RANK', '')}.log"
+        handlers.append(logging.FileHandler(folder / name, encoding="utf-8"))
     for handler in handlers:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
         root.addHandler(handler)

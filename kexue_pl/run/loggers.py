@@ -9,9 +9,12 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
+
+from kexue_pl.run.log import logger as log
 
 __all__ = ["MetricsCSV", "Wandb"]
 
@@ -134,6 +137,20 @@ class Wandb(WandbLogger):
             settings=wandb.Settings(console="off", silent=True),
         )
         self.keep_id(kept, run_id)
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """The run of the dashboard; where it cannot be opened, training goes on without one."""
+        import wandb
+
+        if self._experiment is None:
+            try:
+                return super().experiment
+            except (OSError, wandb.errors.Error) as error:
+                log.warning("wandb: %s; the run goes on without it (metrics.csv has all)", error)
+                self._wandb_init["mode"] = "disabled"
+        return super().experiment
 
     @rank_zero_only
     def keep_id(self, path: Path, run_id: str) -> None:

@@ -15,7 +15,7 @@ from kexue_pl.run.config import digest
 from kexue_pl.run.files import read_json, write_json
 from kexue_pl.run.log import logger
 
-__all__ = ["print_table", "write_artifacts", "write_counts", "write_summary"]
+__all__ = ["Clock", "print_table", "write_artifacts", "write_counts", "write_summary"]
 
 PACKAGES = ("kexue_pl", "torch", "lightning", "hydra-core", "transformers", "torchmetrics", "numpy")
 
@@ -49,12 +49,23 @@ def git_revision() -> str | None:
     return (commit + ("+" if ask("status", "--porcelain", "-uno") else "")) or None
 
 
+class Clock:
+    """When a run began, and how long it lasts whatever becomes of the clock on the wall."""
+
+    def __init__(self) -> None:
+        self.started, self._begun = time.time(), time.monotonic()
+
+    def seconds(self) -> float:
+        """Seconds since the beginning."""
+        return time.monotonic() - self._begun
+
+
 def write_summary(
     folder: Path,
     config: dict[str, Any],
     status: str,
     metrics: dict[str, float],
-    started: float,
+    clock: Clock,
     *,
     checkpoint: Path | None = None,
     error: str | None = None,
@@ -64,13 +75,13 @@ def write_summary(
         "status": status,
         "task": config["task"]["name"],
         "metrics": metrics,
-        "seconds": round(time.time() - started, 3),
+        "seconds": round(clock.seconds(), 3),
         "versions": versions(),
         "git": git_revision(),
         "checkpoint": str(checkpoint) if checkpoint else None,
         "seed": config["seed"],
         "digest": digest(config),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(started)),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(clock.started)),
     }
     if (counts := read_json(folder / "data.json")) is not None:
         summary["data"] = counts

@@ -10,27 +10,35 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
+from torch import Tensor
 
 from kexue_pl.distributed import all_gather_objects, all_reduce_sum, rank, world_size
 from kexue_pl.run.errors import Interrupted
 from kexue_pl.run.log import logger
 
-__all__ = ["RunState", "rng_state", "set_rng_state"]
+__all__ = ["RunState", "rng_state", "set_rng_state", "snapshot"]
 
 
-def rng_state() -> dict[str, Any]:
-    """State of the random generators of torch, NumPy and Python, as tensors and primitives."""
+def snapshot() -> dict[str, Tensor]:
+    """State of torch's generators, which models draw from: cheap enough for every batch."""
+    state = {"torch": torch.get_rng_state()}
+    return state | {"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else state
+
+
+def rng_state(taken: dict[str, Tensor] | None = None) -> dict[str, Any]:
+    """State of the random generators of torch, NumPy and Python, as tensors and primitives.
+
+    Args:
+        taken: an earlier `snapshot` in place of torch's state now.
+    """
     numpy_state: Any = np.random.get_state(legacy=True)
     name, keys, position, has_gauss, cached = numpy_state
     version, internal, gauss = random.getstate()
-    state = {
-        "torch": torch.get_rng_state(),
+    return {
+        **(taken or snapshot()),
         "numpy": [name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached],
         "python": [version, list(internal), gauss],
     }
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state()
-    return state
 
 
 def set_rng_state(state: dict[str, Any]) -> None:
@@ -47,8 +55,8 @@ def set_rng_state(state: dict[str, Any]) -> None:
 class RunState(L.Callback):
     """Carries random states of all ranks and the run's own facts in the checkpoint; stops on signals.
 
-    SIGTERM and Ctrl-C set a flag; at the next optimizer step boundary all ranks save last.ckpt
-    and stop together.
+    SIGTERM, Ctrl-C and the warnings of a cluster (SIGUSR1, SIGUSR2) set a flag; at the next
+    optimizer step boundary all ranks save last.ckpt and stop together.
 
     Args:
         facts: primitives and tensors to store: the configuration, its digest, the tokenizer.
@@ -56,15 +64,14 @@ class RunState(L.Callback):
 
     def __init__(self, facts: dict[str, Any]) -> None:
         self.facts = facts
-        self._begun: dict[str, Any] | None = None
+        self._begun: dict[str, Tensor] | None = None
         self._restored: dict[str, Any] | None = None
         self._signal = 0
         self._old: dict[int, Any] = {}
 
     def state_dict(self) -> dict[str, Any]:
         """Facts, and the random state that the next batch must begin with, one for each rank."""
-        own = self._begun or rng_state()
-        return {"facts": self.facts, "rng": all_gather_objects(own)}
+        return {"facts": self.facts, "rng": all_gather_objects(rng_state(self._begun))}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the states until the first batch; loaders draw before it."""
@@ -79,12 +86,10 @@ class RunState(L.Callback):
         self._restored = states[rank() % len(states)]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take SIGTERM and SIGINT over from the trainer, which would leave with exit code 0."""
-        try:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._old[number] = signal.signal(number, self._on_signal)
-        except ValueError:
-            self._old = {}  # not in the main thread: the host program keeps its handlers
+        """Take the signals over from the trainer, which would leave with exit code 0."""
+        from kexue_pl.run.launch import take_signals
+
+        self._old = take_signals(self._on_signal)
 
     def _on_signal(self, number: int, frame: Any) -> None:
         if self._signal == signal.SIGINT == number:
@@ -93,8 +98,17 @@ class RunState(L.Callback):
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Give the signals back."""
+        self._give_back()
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        """Give the signals back; after an error there is no teardown."""
+        self._give_back()
+
+    def _give_back(self) -> None:
         for number, handler in self._old.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
         self._old = {}
 
     def on_train_batch_start(
@@ -104,7 +118,7 @@ class RunState(L.Callback):
         if self._restored is not None:
             set_rng_state(self._restored)
             self._restored = None
-        self._begun = rng_state()
+        self._begun = snapshot()
 
     def on_train_batch_end(
         self,

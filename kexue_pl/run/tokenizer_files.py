@@ -32,7 +32,8 @@ def unpack(files: dict[str, Tensor]) -> Any:
     """The tokenizer that `pack` stored; None for {}.
 
     Raises:
-        ValueError: a file name that would leave the folder.
+        ValueError: a file name that would leave the folder, files that are no tokenizer, one without
+            words.
     """
     if not files:
         return None
@@ -45,4 +46,15 @@ def unpack(files: dict[str, Tensor]) -> Any:
             if not _PLAIN.fullmatch(name):
                 raise ValueError(f"tokenizer file {name!r}: must be a plain name")
             (Path(folder) / name).write_bytes(content.numpy().tobytes())
-        return load_pretrained(AutoTokenizer, folder, key="the tokenizer of the checkpoint")
+        try:
+            found = load_pretrained(AutoTokenizer, folder)
+        except ValueError as error:
+            reason = (str(error.__cause__).strip() or "damaged files").splitlines()[0]
+            names = ", ".join(sorted(files))
+            raise ValueError(
+                f"the tokenizer in the checkpoint cannot be opened ({reason}; its files: {names}); "
+                "name another checkpoint"
+            ) from error
+    if not len(found):
+        raise ValueError("the tokenizer in the checkpoint holds no words; name another checkpoint")
+    return found

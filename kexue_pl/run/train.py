@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import time
 import traceback
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ from kexue_pl.run.checkpoint_io import newest_sound, read
 from kexue_pl.run.config import digest
 from kexue_pl.run.contents import facts_of
 from kexue_pl.run.errors import ConfigError, Interrupted
-from kexue_pl.run.log import logger
+from kexue_pl.run.files import hold
+from kexue_pl.run.log import logger, quieten
+from kexue_pl.run.sources import check_sources, sources
 from kexue_pl.run.state import RunState
 from kexue_pl.run.tokenizer_files import pack, unpack
 from kexue_pl.run.trainer import make_trainer
@@ -111,21 +113,29 @@ def train(config: dict[str, Any]) -> dict[str, Any]:
         RunError: what the user can mend.
         Interrupted: a signal; the state was saved.
     """
+    quieten()
     folder = Path(config["paths"]["output_dir"])
-    started = time.time()
+    with hold(folder) if rank() == 0 else contextlib.nullcontext():
+        return _recorded(config, folder)
+
+
+def _recorded(config: dict[str, Any], folder: Path) -> dict[str, Any]:
+    clock = record.Clock()
     write = rank_zero_only(record.write_summary)
-    write(folder, config, "running", {}, started)
+    write(folder, config, "running", {}, clock)
     try:
         metrics, checkpoint = _train(config, folder)
     except Interrupted as stop:
-        write(folder, config, "interrupted", {}, started, error=str(stop))
+        write(folder, config, "interrupted", {}, clock, error=str(stop))
         raise
     except BaseException as error:
         if rank() == 0 or not isinstance(error, KeyboardInterrupt):
             logger.debug("%s", traceback.format_exc())
-        write(folder, config, "failed", {}, started, error=f"{type(error).__name__}: {error}")
+        # A full disk must not hide the error that it caused.
+        with contextlib.suppress(OSError):
+            write(folder, config, "failed", {}, clock, error=f"{type(error).__name__}: {error}")
         raise
-    write(folder, config, "completed", metrics, started, checkpoint=checkpoint)
+    write(folder, config, "completed", metrics, clock, checkpoint=checkpoint)
     return metrics
 
 
@@ -135,10 +145,11 @@ def _train(config: dict[str, Any], folder: Path) -> tuple[dict[str, float], Path
     torch.use_deterministic_algorithms(config["trainer"]["deterministic"])
     L.seed_everything(config["seed"], workers=True, verbose=False)
     path = find_checkpoint(config)
-    facts = None
+    facts, files = None, sources(config["data"])
     if path is not None:
         facts = facts_of(read(path), path)
         check_resumable(config, facts, path)
+        check_sources(facts.get("sources", {}), files, path.name)
     data, task = assemble(config, facts)
     L.seed_everything(config["seed"] + rank(), workers=True, verbose=False)
     state = RunState(
@@ -147,6 +158,7 @@ def _train(config: dict[str, Any], folder: Path) -> tuple[dict[str, float], Path
             "digest": digest(config),
             "tokenizer": pack(data.tokenizer),
             "model": task.model_facts,
+            "sources": files,
         }
     )
     trainer = make_trainer(

@@ -10,8 +10,10 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.callbacks import RichModelSummary, RichProgressBar
-from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, Strategy
+from lightning.pytorch.strategies import DDPStrategy, Strategy
 
 from kexue_pl.distributed import world_size
 from kexue_pl.run.build import build_dict
@@ -42,10 +44,14 @@ def make_trainer(
         settings["profiler"] = _profiler(settings["profiler"], folder)
     if fast:
         callbacks = [c for c in callbacks if not isinstance(c, _NEED_FILES)]
-    return L.Trainer(
+    trainer = L.Trainer(
         **settings,
         **_devices(config["accelerator"], task),
-        plugins=[VerifiedCheckpointIO()],
+        # Named, since under SLURM the trainer would take the job's task count for that of the ranks.
+        plugins=[
+            VerifiedCheckpointIO(),
+            TorchElasticEnvironment() if world_size() > 1 else LightningEnvironment(),
+        ],
         callbacks=callbacks,
         logger=False if fast else build_dict(config["logger"], "logger"),
         default_root_dir=folder,
@@ -54,6 +60,30 @@ def make_trainer(
         enable_model_summary=summary,
         enable_checkpointing=not fast,
     )
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        _drop_idle_hooks(callback)
+    return trainer
+
+
+STEP_HOOKS = (
+    "on_train_batch_start",
+    "on_before_zero_grad",
+    "on_before_backward",
+    "on_after_backward",
+    "on_before_optimizer_step",
+    "on_train_batch_end",
+)
+
+
+def _drop_idle_hooks(callback: L.Callback) -> None:
+    """Take away the hooks of a step that a callback inherits, and which do nothing.
+
+    Lightning calls whatever can be called, each time under its profiler: with the callbacks of a run
+    that is a percent of a small model's step.
+    """
+    for name in STEP_HOOKS:
+        if getattr(type(callback), name) is getattr(L.Callback, name):
+            setattr(callback, name, None)
 
 
 _NEED_FILES = (
@@ -88,7 +118,10 @@ def _devices(accelerator: dict[str, Any], task: Any) -> dict[str, Any]:
 
 def _strategy(accelerator: dict[str, Any], task: Any) -> Strategy:
     if accelerator["strategy"] == "fsdp":
-        return FSDPStrategy()
+        from kexue_pl.run.sharded import Sharded, check_shardable
+
+        check_shardable(task)
+        return Sharded(accelerator["process_group_backend"])
     # Evaluation shards may differ by a batch, so a forward pass must not sync buffers; they are equal.
     no_sync: dict[str, Any] = {_buffer_switch(): False}
     return DDPStrategy(

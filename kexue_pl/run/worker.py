@@ -11,7 +11,7 @@ from typing import Any
 from kexue_pl.run.errors import Interrupted
 from kexue_pl.run.log import logger, set_up
 
-__all__ = ["join_group", "main", "work"]
+__all__ = ["join_group", "leave", "main", "work"]
 
 
 def join_group(accelerator: dict[str, Any]) -> None:
@@ -28,10 +28,13 @@ def join_group(accelerator: dict[str, Any]) -> None:
 
 def work(config: dict[str, Any]) -> dict[str, float]:
     """Train as one rank of a group that was joined; settings are compared first."""
+    from kexue_pl.distributed import world_size
+    from kexue_pl.run.config import digest
     from kexue_pl.run.launch import check_same_everywhere
     from kexue_pl.run.train import train
 
     check_same_everywhere(config)
+    logger.info("%d ranks hold the settings %s", world_size(), digest(config)[:12])
     return train(config)
 
 
@@ -63,8 +66,11 @@ def main(path: str) -> int:
     return 0
 
 
-if __name__ == "__main__":
-    code = main(sys.argv[1])
+def leave(code: int) -> None:
+    """End this process; a broken group must not hold the exit of a rank that has failed."""
     sys.stdout.flush()
-    # A broken group must not hold the exit of a rank that has failed.
     os._exit(code) if code else sys.exit(0)
+
+
+if __name__ == "__main__":
+    leave(main(sys.argv[1]))

@@ -51,8 +51,9 @@ def trained(module: Any, loss: Callable[[], torch.Tensor]) -> Callable[[], None]
     return step
 
 
-def matching(seconds: float) -> tuple[float, float, float]:
-    """Pairs a second: read, checked and tokenized; trained by a small model; order of an epoch."""
+def matching(seconds: float) -> tuple[float, float, float, int]:
+    """Pairs a second: read, checked and tokenized; trained by a small model; order of an epoch; its
+    parameters."""
     from kexue_pl.data.shuffle import ShuffledBatches
     from kexue_pl.data.stream import Stream
     from kexue_pl.losses import CoSENT, PairOutputs
@@ -86,7 +87,8 @@ def matching(seconds: float) -> tuple[float, float, float]:
         step = trained(model, loss)
         speed = rate(lambda: (step(), 64)[1], seconds)
     order = ShuffledBatches(10**9, 4096, seed=0, epoch=0)
-    return prepared, speed, rate(lambda: len(order[7]), 1.0)
+    parameters = sum(p.numel() for p in model.parameters())
+    return prepared, speed, rate(lambda: len(order[7]), 1.0), parameters
 
 
 def mlm(seconds: float) -> tuple[float, float]:
@@ -136,9 +138,29 @@ def kgclue() -> tuple[float, float, float]:
     return built, index.nbytes() / len(index), 1 / found
 
 
-def days(units: float, speed: float) -> str:
-    """Core-days of so many units."""
-    return f"{units / speed / DAY:,.1f}"
+def checkpoints() -> tuple[float, float]:
+    """Megabytes a second: written with their proof and made durable; verified."""
+    from kexue_pl.run.checkpoint_io import VerifiedCheckpointIO, verify
+
+    content = {"state_dict": {str(i): torch.randn(1_000_000) for i in range(25)}}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "last.ckpt"
+        begun = time.perf_counter()
+        VerifiedCheckpointIO().save_checkpoint(content, path)
+        written = time.perf_counter() - begun
+        begun = time.perf_counter()
+        verify(path)
+        size = path.stat().st_size / 1e6
+        return size / written, size / (time.perf_counter() - begun)
+
+
+def core(units: float, speed: float) -> str:
+    """How long one core takes for so many units."""
+    found = units / speed
+    for name, length in (("days", DAY), ("hours", 3600)):
+        if found >= length:
+            return f"{found / length:,.1f} {name}"
+    return f"{found:.1f} s"
 
 
 def main() -> None:
@@ -146,26 +168,35 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     seconds = 8.0
-    prepared, pairs, order = matching(seconds)
+    prepared, pairs, order, parameters = matching(seconds)
     packed, tokens = mlm(seconds)
     built, size, look = kgclue()
-    print("| what | measured on one core | at scale | core-days |")
+    written, verified = checkpoints()
+    print("| what | measured on one core | at scale | one core |")
     print("|---|---|---|---|")
     rows = [
-        ("matching: read, check, tokenize", f"{prepared:,.0f} pairs/s", "10^9 pairs", days(1e9, prepared)),
-        ("matching: train 4 layers, H = 256", f"{pairs:,.0f} pairs/s", "10^9 pairs", days(1e9, pairs)),
-        ("matching: order of an epoch", f"{order:,.0f} rows/s", "10^9 pairs", days(1e9, order)),
-        ("mlm: read, tokenize, pack", f"{packed:,.0f} tokens/s", "10^11 tokens", days(1e11, packed)),
+        ("matching: read, check, tokenize", f"{prepared:,.0f} pairs/s", "10^9 pairs", core(1e9, prepared)),
+        ("matching: train 4 layers, H = 256", f"{pairs:,.0f} pairs/s", "10^9 pairs", core(1e9, pairs)),
+        ("matching: order of an epoch", f"{order:,.0f} rows/s", "10^9 pairs", core(1e9, order)),
+        ("mlm: read, tokenize, pack", f"{packed:,.0f} tokens/s", "10^11 tokens", core(1e11, packed)),
         ("mlm: train 4 layers, H = 256, n = 64", f"{tokens:,.0f} tokens/s", "10^11 tokens",
-         days(1e11, tokens)),
-        ("kgclue: build the index", f"{built:,.0f} triples/s", "10^9 triples", days(1e9, built)),
+         core(1e11, tokens)),
+        ("kgclue: build the index", f"{built:,.0f} triples/s", "10^9 triples", core(1e9, built)),
         ("kgclue: size of the index", f"{size:.0f} bytes a triple", "10^9 triples",
          f"{size:.0f} GB on disk"),
         ("kgclue: look up a whole key", f"{look * 1e6:.0f} microseconds", "10^6 questions",
-         days(1e6, 1 / look)),
+         core(1e6, 1 / look)),
+        ("checkpoint: written, on the disk", f"{written:,.0f} MB/s", "12 GB (10^9 parameters, Adam)",
+         core(12e3, written)),
+        ("checkpoint: verified", f"{verified:,.0f} MB/s", "12 GB", core(12e3, verified)),
     ]  # fmt: skip
     for row in rows:
         print("| " + " | ".join(row) + " |")
+    megabytes, step = 8 * parameters / 1e6, 64 / pairs
+    print(
+        f"\nmatching: {parameters:,} parameters, {step:.2f} s a step of 64 pairs; ranks exchange "
+        f"{megabytes:.0f} MB a step and rank (ring, fp32)"
+    )
 
 
 if __name__ == "__main__":

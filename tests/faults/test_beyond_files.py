@@ -6,6 +6,7 @@ Together with ``test_bad_input`` this covers the 57 classes; the last test holds
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -282,6 +283,14 @@ def test_45_losses_that_no_rule_can_weigh() -> None:
         Geometric().weights(None, torch.tensor([1.0, -2.0]))
 
 
+def empty_vocabulary() -> dict[str, torch.Tensor]:
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    core = Tokenizer(models.WordLevel({}, unk_token="[UNK]"))
+    return pack(PreTrainedTokenizerFast(tokenizer_object=core))
+
+
 def resaved(path: Path, change: Any) -> Path:
     stored = read(path)
     change(stored)
@@ -307,6 +316,20 @@ CHECKPOINTS: dict[str, tuple[Any, str]] = {
         ),
         r"is \(3, 3\), the model has",
     ),
+    "no words": (
+        lambda s: s["callbacks"]["RunState"]["facts"].update(tokenizer={}),
+        "holds no words of a tokenizer, which Static needs",
+    ),
+    "an empty vocabulary": (
+        lambda s: s["callbacks"]["RunState"]["facts"].update(tokenizer=empty_vocabulary()),
+        "the tokenizer in the checkpoint holds no words",
+    ),
+    "a tokenizer of zeros": (
+        lambda s: s["callbacks"]["RunState"]["facts"].update(
+            tokenizer={"tokenizer.json": torch.zeros(9, dtype=torch.uint8)}
+        ),
+        r"the tokenizer in the checkpoint cannot be opened \(.*; its files: tokenizer.json\)",
+    ),
     "another vocabulary": (
         lambda s: s["callbacks"]["RunState"]["facts"].update(
             tokenizer=pack(train_tokenizer(["别的字"], min_frequency=1))
@@ -327,7 +350,8 @@ def test_53_checkpoints_that_do_not_fit(
         restore(path)
     source = put(tmp_path, "in.tsv", [("a", "b")])
     assert main([f"checkpoint={path}", f"input={source}", f"output={tmp_path}/out.tsv"]) == 1
-    assert len(capsys.readouterr().err.splitlines()) <= 6
+    told = capsys.readouterr().err
+    assert len(told.splitlines()) <= 6 and re.search(says, told), told
 
 
 @pytest.mark.parametrize("name", ["../out", "/etc/x", "..", "", "a/b", "a\\b", "\0"])

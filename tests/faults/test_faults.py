@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import os
 import signal
@@ -10,13 +12,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
-from kexue_pl.run.checkpoint_io import newest_sound, verify
-from tests.support.cli import Command, tiny, train, until
+from kexue_pl.run.checkpoint_io import newest_sound, read, verify
+from tests.support import cli
+from tests.support.cli import QUICK, tiny, until
 from tests.support.runs import weights_digest
 
 SETTINGS = ("callbacks.last.every_n_train_steps=1", "trainer.max_epochs=3")
 PAUSE = "+callbacks.pause._target_=tests.support.tiny.Pause"
+KILL = "+callbacks.kill_at._target_=kexue_pl.testing.kill_at.KillAt"
+
+
+train = functools.partial(cli.train, entry=QUICK)
+Command = functools.partial(cli.Command, entry=QUICK)
 
 
 def status(folder: Path) -> str:
@@ -70,6 +79,80 @@ def test_full_disk_keeps_the_checkpoint_and_the_run_goes_on(
     assert weights_digest(run / "checkpoints" / "last.ckpt") == expected
 
 
+@contextlib.contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """Nothing can be written to the folder; for root, whom modes do not stop, by a mount over it."""
+    if os.geteuid():
+        folder.chmod(0o500)
+        yield
+        folder.chmod(0o700)
+        return
+    mounts = (["mount", "--bind", folder, folder], ["mount", "-o", "remount,ro,bind", folder])
+    if any(subprocess.run(words, capture_output=True).returncode for words in mounts):
+        pytest.skip("a read-only mount needs privileges that this machine does not give")
+    yield
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_folder_that_turns_read_only(tmp_path: Path, expected: str) -> None:
+    run = tmp_path / "run"
+    words = tiny(*SETTINGS, PAUSE, f"paths.output_dir={run}")
+    command = Command(*words, cwd=tmp_path, env={"KEXUE_PL_TEST_PAUSE": "0.05"})
+    until(lambda: (run / "checkpoints" / "last.ckpt").exists())
+    with read_only(run / "checkpoints"):
+        done = command.wait()
+        assert done.code == 1
+        assert "Read-only" in done.err or "Permission" in done.err, done.err
+        found, _ = newest_sound(run / "checkpoints")
+        assert found is not None
+    with read_only(run):
+        refused = train(*words, "resume=auto", cwd=tmp_path)
+        assert refused.code == 1
+        assert len(refused.err.splitlines()) <= 6 and str(run) in refused.err, refused.err
+    again = train(*words, "resume=auto", cwd=tmp_path)
+    assert again.code == 0, again.err
+    assert weights_digest(run / "checkpoints" / "last.ckpt") == expected
+
+
+def test_an_unwritable_dashboard_does_not_stop_the_run(tmp_path: Path, expected: str) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "wandb").write_text("in the way")
+    words = tiny(*SETTINGS, "logger=wandb", f"paths.output_dir={run}")
+    done = train(*words, cwd=tmp_path, env={"WANDB_MODE": "offline"})
+    assert done.code == 0, done.err
+    assert "wandb" in done.err
+    assert (run / "metrics.csv").is_file()
+    assert weights_digest(run / "checkpoints" / "last.ckpt") == expected
+
+
+def test_a_clock_set_back_does_not_bring_an_old_checkpoint(tmp_path: Path, expected: str) -> None:
+    run = tmp_path / "run"
+    words = tiny(*SETTINGS, f"paths.output_dir={run}")
+    assert train(*words, "+callbacks.kill_at.batch=17", KILL, cwd=tmp_path).code == -9
+    folder = run / "checkpoints"
+    os.utime(folder / "last.ckpt", (1, 1))
+    assert newest_sound(folder)[0] == folder / "last.ckpt"
+    done = train(*words, "resume=auto", cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert weights_digest(folder / "last.ckpt") == expected
+
+
+@pytest.mark.parametrize("fate", ["changed", "is gone"])
+def test_a_training_file_replaced_between_runs(tmp_path: Path, fate: str) -> None:
+    rows = [f"text {n} one\ttext {n} two\t{n % 2}\n" for n in range(1000)]
+    file = tmp_path / "train.tsv"
+    file.write_text("".join(rows))
+    words = ["task=matching", "data=files", f"data.train={file}", "paths.output_dir=run"]
+    words += ["model.hidden_size=8", "trainer.max_epochs=1", "test=false", "threads=1"]
+    assert train(*words, cwd=tmp_path).code == 0
+    rows[777] = rows[777].replace("one", "uno")  # a row that no sample need hold
+    file.write_text("".join(rows)) if fate == "changed" else file.rename(tmp_path / "other.tsv")
+    again = train(*words, "resume=auto", "trainer.max_epochs=2", cwd=tmp_path)
+    assert again.code == 1
+    assert f"{file} {fate}" in again.err and "resume=never" in again.err, again.err
+
+
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty"])
 def test_damaged_last_checkpoint_is_passed_over(tmp_path: Path, expected: str, damage: str) -> None:
     run = tmp_path / "run"
@@ -94,7 +177,7 @@ def test_a_killed_rank_ends_the_run_and_it_resumes(tmp_path: Path) -> None:
     assert whole.code == 0, whole.err
     run = tmp_path / "run"
     words.append(f"paths.output_dir={run}")
-    command = Command(*words, cwd=tmp_path, env={"KEXUE_PL_TEST_PAUSE": "0.1"})
+    command = cli.Command(*words, cwd=tmp_path, env={"KEXUE_PL_TEST_PAUSE": "0.1"})
     until(lambda: (run / "checkpoints" / "last.ckpt").exists())
     ranks = subprocess.run(
         ["pgrep", "-f", f"kexue_pl.run.worker {run}/config_resolved.yaml"],
@@ -125,6 +208,11 @@ def test_fewer_ranks_go_on_with_the_same_batches(tmp_path: Path) -> None:
     done = train(*words, "resume=auto", cwd=tmp_path)
     assert done.code == 0, done.err
     assert "2 processes, this run has 1" in done.err
+    alone = tmp_path / "alone"
+    assert train(*words[:-1], f"paths.output_dir={alone}", cwd=tmp_path).code == 0
+    got, wanted = (read(f / "checkpoints" / "last.ckpt")["state_dict"] for f in (run, alone))
+    for name, weight in wanted.items():
+        torch.testing.assert_close(got[name], weight, rtol=1e-5, atol=1e-6)
 
 
 def test_a_killed_loader_worker_is_an_error_not_a_hang(tmp_path: Path) -> None:
@@ -150,7 +238,7 @@ def test_an_output_folder_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("in the way")
     done = train(*tiny("paths.output_dir=run"), cwd=tmp_path)
     assert done.code == 1
-    assert "run" in done.err
+    assert "run" in done.err and len(done.err.splitlines()) <= 6, done.err
 
 
 def test_checkpoints_stay_sound_while_a_run_is_killed(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from kexue_pl.run.checkpoint_io import read
 from tests.support.cli import ROOT, Command, tiny, train
-from tests.support.wandb_files import run_of
 
 MISTAKES = [
     (["optimizer.lrr=0.1"], "optimizer.lrr", "'lr'"),
@@ -127,30 +127,6 @@ def test_two_ranks_equal_one_process(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["one", "two"]
 
 
-def test_a_sweep_of_two_ranks(tmp_path: Path) -> None:
-    done = train(
-        "-m",
-        *tiny("seed=0,1", "optimizer.lr=1e-3,1e-2", "paths.sweep_dir=sweep", "accelerator=ddp_cpu"),
-        "trainer.max_epochs=1",
-        "logger=wandb",
-        cwd=tmp_path,
-    )
-    assert done.code == 0, done.err
-    jobs = sorted(p for p in (tmp_path / "sweep").iterdir() if p.is_dir())
-    assert len(jobs) == 4
-    assert all(
-        json.loads((job / "summary.json").read_text())["status"] == "completed" for job in jobs
-    )
-    assert all(len(list((job / "wandb").glob("offline-run-*"))) == 1 for job in jobs)
-    logged = [run_of(job) for job in jobs]
-    assert {run.run_group for run in logged} == {"sweep"}
-    assert len({run.run_id for run in logged}) == 4
-    table = (tmp_path / "sweep" / "report.md").read_text()
-    assert "optimizer.lr=0.001" in table and "optimizer.lr=0.01" in table
-    assert "±" in table
-    assert [p.name for p in tmp_path.iterdir()] == ["sweep"]
-
-
 def test_a_failed_job_does_not_stop_the_sweep(tmp_path: Path) -> None:
     done = train(
         "-m",
@@ -176,26 +152,43 @@ def test_a_completed_job_is_not_run_again(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "metrics.csv").stat().st_mtime_ns == before
 
 
-def test_nan_stops_the_run_with_the_rows(tmp_path: Path) -> None:
-    done = train(
-        *tiny("paths.output_dir=run", "data.nan_row=7", "callbacks.nonfinite_guard.limit=1"),
-        cwd=tmp_path,
-    )
+def test_nan_stops_the_run_with_the_rows_and_a_saved_state(tmp_path: Path) -> None:
+    words = tiny("paths.output_dir=run", "data.nan_row=7", "task.dropout=0")
+    done = train(*words, "callbacks.nonfinite_guard.limit=1", cwd=tmp_path)
     assert done.code == 1
     assert "NaN or infinite" in done.err
     line = json.loads((tmp_path / "run" / "nonfinite.jsonl").read_text().splitlines()[0])
     assert 7 in line["rows"]
+    saved = read(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert saved["global_step"] == line["step"] + 1
+    assert all(weight.isfinite().all() for weight in saved["state_dict"].values())
+    # From there the run goes on behind the bad rows, and counts on.
+    again = train(*words, "resume=auto", "callbacks.nonfinite_guard.limit=5", cwd=tmp_path)
+    assert again.code == 0, again.err
+    assert metrics(tmp_path / "run")["train/skipped"] == 4.0
+
+
+def metrics(folder: Path) -> dict[str, float]:
+    return dict(json.loads((folder / "summary.json").read_text())["metrics"])
+
+
+BAD = {"NaN": "data.nan_row=50", "an infinite loss": "+task.overflow=11"}
 
 
 @pytest.mark.parametrize("accelerator", ["cpu", "ddp_cpu"])
-def test_a_nan_row_is_skipped_by_all_ranks(tmp_path: Path, accelerator: str) -> None:
-    done = train(
-        *tiny("paths.output_dir=run", "data.nan_row=50", f"accelerator={accelerator}"), cwd=tmp_path
-    )
+@pytest.mark.parametrize("kind", BAD)
+def test_a_nan_row_is_skipped_by_all_ranks(tmp_path: Path, accelerator: str, kind: str) -> None:
+    """One rank's batch is bad: all ranks leave the step out and stay finite and bitwise equal."""
+    ranks = "+callbacks.ranks._target_=tests.support.tiny.WeightsOfRanks"
+    words = tiny("paths.output_dir=run", BAD[kind], f"accelerator={accelerator}", ranks)
+    done = train(*words, cwd=tmp_path, entry="kexue_pl.testing.forked.train")
     assert done.code == 0, done.err
-    metrics = json.loads((tmp_path / "run" / "summary.json").read_text())["metrics"]
-    assert metrics["train/skipped"] == 4.0  # once an epoch
-    assert metrics["test/loss"] < 1.0
+    # The row comes once in each of four epochs; a skipped step counts, so the loss is bad once.
+    assert metrics(tmp_path / "run")["train/skipped"] == (4.0 if kind == "NaN" else 1.0)
+    assert metrics(tmp_path / "run")["test/loss"] < 1.0
+    left = [p.read_text() for p in sorted((tmp_path / "run").glob("weights_rank*.txt"))]
+    assert len(left) == 1 + (accelerator == "ddp_cpu")
+    assert len(set(left)) == 1 and left[0].endswith("True")
 
 
 def test_started_by_torchrun(tmp_path: Path) -> None:
@@ -226,6 +219,9 @@ def test_started_by_torchrun(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "completed"
     assert [p.name for p in tmp_path.iterdir() if p.name != "outputs"] == ["run"]
+    told = json.loads((tmp_path / "run" / "summary.json").read_text())["digest"][:12]
+    for name in ("train.log", "train_rank1.log"):
+        assert f"2 ranks hold the settings {told}" in (tmp_path / "run" / name).read_text()
 
 
 def test_a_second_interrupt_is_not_needed(tmp_path: Path) -> None:
@@ -244,23 +240,6 @@ def test_a_second_interrupt_is_not_needed(tmp_path: Path) -> None:
     assert done.code == 130
     assert "resume=auto" in done.err
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "interrupted"
-
-
-def test_jobs_side_by_side(tmp_path: Path) -> None:
-    # A process of its own: the launcher's workers cannot be started from a forked one.
-    env = os.environ | {
-        "OMP_NUM_THREADS": "1",
-        "KEXUE_PL_ALLOW_TARGETS": "tests",
-        "PYTHONPATH": str(ROOT),
-    }
-    words = tiny("sweep=joblib", "seed=0,1", "trainer.max_epochs=1", "paths.sweep_dir=sweep")
-    command = [sys.executable, str(ROOT / "train.py"), "-m", *words]
-    done = subprocess.run(
-        command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=200
-    )
-    assert done.returncode == 0, done.stderr
-    rows = (tmp_path / "sweep" / "report.md").read_text().splitlines()[2:]
-    assert len(rows) == 1 and rows[0].startswith("| tiny | 2 | 0 |") and "±" in rows[0]
 
 
 GOOD = "".join(f"今天天气{i}好吗\t天气{i}怎么样\t{i % 2}\n" for i in range(40))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import signal
 from pathlib import Path
 
 import pytest
 
-from tests.support.cli import Command, tiny, train, until
+from tests.support import cli
+from tests.support.cli import QUICK, Command, tiny, until
 from tests.support.runs import weights_digest
 
+train = functools.partial(cli.train, entry=QUICK)
 SETTINGS = ("callbacks.last.every_n_train_steps=1", "trainer.max_epochs=6")
 
 

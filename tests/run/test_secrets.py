@@ -65,7 +65,7 @@ def test_a_secret_on_the_command_line_is_refused_before_anything_is_written(tmp_
         f"+hf_token={CANARY}",
         f"++data.password={CANARY}",
     ):
-        done = train(*"paths.output_dir=run", word, cwd=tmp_path)
+        done = train("paths.output_dir=run", word, cwd=tmp_path)
         assert done.code == 1
         assert "secret" in done.err
         assert CANARY not in done.err + done.out

@@ -1,0 +1,1 @@
+"""Search of settings with Optuna: the space, the study and its command line."""

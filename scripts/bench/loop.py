@@ -1,0 +1,249 @@
+"""Time of a step under this runner, a bare lightning.Trainer and a loop written by hand.
+
+    python scripts/bench/loop.py [--steps 300] [--rounds 7] [--task mlm]
+
+The same model, data, optimizer, schedule and clipping in one process, in turns. `runner` is all of a
+run: its callbacks, guard, metrics.csv, checkpoints every 100 steps. `trainer` is lightning.Trainer
+without logger and checkpoints, which logs its loss as usual. Of CPU time and of the clock on the wall
+the least of all rounds is printed, since whatever else runs on the machine only adds to it, and the
+ratio of the least; beside it the median of the ratios within a round. The start-up time is that of a
+whole process that trains one step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+LIMIT = 1.03
+TASKS = {
+    "mlm": (
+        "task=mlm",
+        "data=recall",
+        "data.train_length=32",
+        "data.eval_lengths=[32]",
+        "data.keys=64",
+        "data.rows=4096",
+        "data.test_tokens=64",
+        "data.batch_size=32",
+    ),
+    "matching": ("task=matching", "data.train=4000", "data.batch_size=32", "model=small"),
+    "static": ("task=matching", "data.train=4000", "data.batch_size=32", "model.hidden_size=64"),
+}
+QUIET = (
+    "test=false",
+    "threads=1",
+    "trainer.enable_model_summary=false",
+    "trainer.limit_val_batches=0",
+    "trainer.max_epochs=1000",
+    "callbacks.best=null",
+)
+
+
+def settings(task: str, steps: int, folder: Path) -> dict[str, Any]:
+    """The configuration of the run."""
+    from hydra import compose, initialize_config_dir
+
+    from kexue_pl.run.config import config_dir, plain, register
+
+    register()
+    words = [*TASKS[task], *QUIET, f"trainer.max_steps={steps}", f"paths.output_dir={folder}"]
+    words.append(f"paths.cache={folder.parent}/cache")
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        return plain(compose("train", overrides=words))
+
+
+def parts(config: dict[str, Any]) -> tuple[Any, Any]:
+    """Data and task, built as a run builds them."""
+    import lightning as L
+
+    from kexue_pl.run.train import assemble, set_total_steps
+
+    L.seed_everything(config["seed"], workers=True, verbose=False)
+    data, task = assemble(config)
+    set_total_steps(config, task, data)
+    return data, task
+
+
+def by_hand(config: dict[str, Any]) -> None:
+    """A loop of plain PyTorch."""
+    import torch
+
+    data, task = parts(config)
+    made = task.configure_optimizers()
+    optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
+    task.train()
+    done = 0
+    while done < config["trainer"]["max_steps"]:
+        for batch in data.train_dataloader():
+            optimizer.zero_grad()
+            task.loss(batch).backward()
+            torch.nn.utils.clip_grad_norm_(
+                task.parameters(), config["trainer"]["gradient_clip_val"]
+            )
+            optimizer.step()
+            schedule.step()
+            done += 1
+            if done == config["trainer"]["max_steps"]:
+                return
+
+
+def by_trainer(config: dict[str, Any]) -> None:
+    """A bare lightning.Trainer."""
+    import lightning as L
+
+    data, task = parts(config)
+
+    class Bare(L.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.task = task
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            loss = self.task.loss(batch)
+            self.log("train/loss", loss.detach(), batch_size=1)
+            return loss
+
+        def configure_optimizers(self) -> Any:
+            return self.task.configure_optimizers()
+
+    trainer = L.Trainer(
+        max_epochs=-1,
+        max_steps=config["trainer"]["max_steps"],
+        gradient_clip_val=config["trainer"]["gradient_clip_val"],
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    trainer.fit(Bare(), data.train_dataloader())
+
+
+def by_runner(config: dict[str, Any]) -> None:
+    """Everything that train.py does after the command line was read."""
+    from kexue_pl.run.train import train
+
+    train(config)
+
+
+WAYS: dict[str, Callable[[dict[str, Any]], None]] = {
+    "hand": by_hand,
+    "trainer": by_trainer,
+    "runner": by_runner,
+}
+
+
+def stamped(task: str) -> list[tuple[float, float]]:
+    """CPU and wall time at the beginning of each loss, for whoever calls it."""
+    from kexue_pl.tasks.matching import MatchingTask
+    from kexue_pl.tasks.mlm import MLMTask
+
+    kind: Any = MLMTask if task == "mlm" else MatchingTask
+    stamps: list[tuple[float, float]] = []
+    loss = kind.loss
+
+    @functools.wraps(loss)
+    def timed(self: Any, batch: Any) -> Any:
+        stamps.append((time.process_time(), time.perf_counter()))
+        return loss(self, batch)
+
+    kind.loss = timed
+    return stamps
+
+
+def measure(task: str, steps: int, rounds: int) -> dict[str, list[tuple[float, float]]]:
+    """CPU and wall seconds of a step, by way and round; the first tenth of the steps is not counted."""
+    stamps = stamped(task)
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in WAYS}
+    for number in range(rounds):
+        for name in list(WAYS)[number % 3 :] + list(WAYS)[: number % 3]:
+            stamps.clear()
+            with tempfile.TemporaryDirectory() as folder:
+                WAYS[name](settings(task, steps, Path(folder) / "run"))
+            kept = stamps[steps // 10 :]
+            first, last = kept[0], kept[-1]
+            count = len(kept) - 1
+            found[name].append(((last[0] - first[0]) / count, (last[1] - first[1]) / count))
+    return found
+
+
+def start_up(task: str, times: int) -> dict[str, float]:
+    """Median wall seconds of a process that trains one step."""
+    found: dict[str, float] = {}
+    for name in WAYS:
+        taken = []
+        for _ in range(times):
+            begun = time.perf_counter()
+            words = [sys.executable, __file__, "--task", task, "--once", name]
+            subprocess.run(words, check=True, capture_output=True)
+            taken.append(time.perf_counter() - begun)
+        found[name] = median(taken)
+    return found
+
+
+def main() -> int:
+    """Print the table; 0 if the runner is within its limit."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--task", choices=TASKS, default="mlm")
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--starts", type=int, default=3, help="processes timed from their start")
+    parser.add_argument("--once", choices=WAYS, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    import logging
+    import warnings
+
+    warnings.filterwarnings("ignore")
+    logging.disable(logging.WARNING)
+    if args.once:
+        with tempfile.TemporaryDirectory() as folder:
+            WAYS[args.once](settings(args.task, 1, Path(folder) / "run"))
+        return 0
+    import torch
+
+    torch.set_num_threads(1)
+    found = measure(args.task, args.steps, args.rounds)
+    starts = start_up(args.task, args.starts) if args.starts else dict.fromkeys(WAYS, float("nan"))
+    print(f"{args.task}, {args.steps} steps, {args.rounds} rounds\n")
+    print(
+        "| loop | CPU ms a step | over trainer | median | wall ms a step | over trainer | start-up s |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    over = {name: ratios(taken, found["trainer"]) for name, taken in found.items()}
+    for name, taken in found.items():
+        cpu, wall = (min(t[i] for t in taken) * 1e3 for i in (0, 1))
+        (least, middle), (least_wall, _) = over[name]
+        print(
+            f"| {name} | {cpu:.3f} | {least:.3f} | {middle:.3f} | {wall:.3f} | {least_wall:.3f} | "
+            f"{starts[name]:.1f} |"
+        )
+    more = over["runner"][0][0]
+    print(f"\nrunner over trainer: {100 * (more - 1):+.1f} % of CPU time a step (limit +3 %)")
+    return 0 if more <= LIMIT else 1
+
+
+def ratios(
+    taken: list[tuple[float, float]], base: list[tuple[float, float]]
+) -> list[tuple[float, float]]:
+    """Of CPU and wall time: ratio of the least, and median of the ratios of a round."""
+    return [
+        (
+            min(t[i] for t in taken) / min(t[i] for t in base),
+            median(a[i] / b[i] for a, b in zip(taken, base, strict=True)),
+        )
+        for i in (0, 1)
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
