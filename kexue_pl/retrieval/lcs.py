@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,22 +20,46 @@ def start_rows(batch: int, words: int) -> Words:
     return np.full((batch, words), FULL, np.uint64)
 
 
-def match_masks(columns: Strings, vocabulary: int) -> Words:
-    """Where each token stands in each string, (B, vocabulary, W) uint64.
+@dataclass(frozen=True)
+class Masks:
+    """Where each token stands in each of B strings, of the tokens that occur in any of them.
 
-    Bit j of the words says whether token j of string b is that token; W = ceil(longest / 64).
+    Args:
+        words: (B, D + 1, W) uint64; bit j says whether token j of string b is the token of that
+            slot; W = ceil(longest / 64). Slot 0 is for tokens that occur nowhere.
+        slot: (vocabulary,) int32, the slot of each token.
+    """
+
+    words: Words
+    slot: NDArray[np.int32]
+
+    @property
+    def width(self) -> int:
+        """Words a row of the table, W."""
+        return int(self.words.shape[2])
+
+    def at(self, string: Ints | slice, token: NDArray[np.integer] | int) -> Words:
+        """Masks of tokens in strings, (N, W)."""
+        return np.asarray(self.words[string, self.slot[token]])
+
+
+def match_masks(columns: Strings, vocabulary: int) -> Masks:
+    """The masks of strings over token ids below ``vocabulary``.
 
     Example:
-        >>> match_masks(Strings.of([[1, 0, 1]]), 2)[0, :, 0].tolist()
-        [2, 5]
+        >>> match_masks(Strings.of([[1, 0, 1]]), 3).at(np.array([0, 0, 0]), np.arange(3)).tolist()
+        [[2], [5], [0]]
     """
-    words = max(1, -(-int(columns.lengths.max(initial=1)) // WORD))
-    masks = np.zeros((len(columns), vocabulary, words), np.uint64)
+    width = max(1, -(-int(columns.lengths.max(initial=1)) // WORD))
+    known, number = np.unique(columns.flat, return_inverse=True)
+    slot = np.zeros(vocabulary, np.int32)
+    slot[known] = np.arange(1, len(known) + 1)
+    words = np.zeros((len(columns), len(known) + 1, width), np.uint64)
     row = np.repeat(np.arange(len(columns)), columns.lengths)
     at = np.arange(len(row)) - columns.offsets[row]
     bit = np.left_shift(np.uint64(1), (at % WORD).astype(np.uint64))
-    np.bitwise_or.at(masks, (row, columns.flat.astype(np.int64), at // WORD), bit)
-    return masks
+    np.bitwise_or.at(words, (row, number + 1, at // WORD), bit)
+    return Masks(words, slot)
 
 
 def advance(rows: Words, match: Words) -> Words:
@@ -66,23 +91,27 @@ def lengths(rows: Words, columns: Ints) -> Ints:
     return np.asarray(np.bitwise_count(~rows & mask).sum(1, dtype=np.int64))
 
 
-def run(rows: Words, masks: Words, of: Ints, strings: Strings) -> Words:
+def run(rows: Words, masks: Masks, of: Ints, strings: Strings) -> Words:
     """Rows after whole strings.
+
+    A token that does not occur in the other string changes nothing: it is left out beforehand.
 
     Args:
         rows: (N, W), where each string starts from.
-        masks: (B, vocabulary, W).
-        of: (N,), which of the B masks each string is compared with.
+        masks: those of B strings.
+        of: (N,), which of the B strings each one is compared with.
         strings: N token strings.
     """
-    order = np.argsort(-strings.lengths, kind="stable")
-    size = strings.lengths[order]
-    start, of = strings.offsets[:-1][order], of[order]
+    number = np.repeat(np.arange(len(rows)), strings.lengths)
+    match = masks.at(of[number], strings.flat)
+    hits = np.flatnonzero(match.any(1))
+    match, size = match[hits], np.bincount(number[hits], minlength=len(rows))
+    order = np.argsort(-size, kind="stable")
+    start, size = (np.cumsum(size) - size)[order], size[order]
     out = rows[order]
     for step in range(int(size[0]) if len(size) else 0):
         alive = int(np.searchsorted(-size, -step, side="left"))
-        token = strings.flat[start[:alive] + step]
-        out[:alive] = advance(out[:alive], masks[of[:alive], token])
+        out[:alive] = advance(out[:alive], match[start[:alive] + step])
     back = np.empty_like(out)
     back[order] = out
     return back
@@ -101,9 +130,9 @@ def lcs_table(left: Sequence[str], right: Sequence[str]) -> NDArray[np.uint8]:
     masks = match_masks(columns, outside + 1)
     out = np.empty((len(left), len(right)), np.uint8)
     for j, text in enumerate(right):
-        rows = start_rows(len(left), masks.shape[2])
+        rows = start_rows(len(left), masks.width)
         for c in text:
-            rows = advance(rows, masks[:, alphabet[c]])
+            rows = advance(rows, masks.at(slice(None), alphabet[c]))
         out[:, j] = np.minimum(lengths(rows, columns.lengths), 255)
     return out
 

@@ -76,7 +76,7 @@ class Lexical:
             at = slice(start, start + (1 << 14))
             here, number = np.unique(q[at], return_inverse=True)
             masks = lcs.match_masks(questions.strings.take(here), self.vocabulary)
-            rows = lcs.start_rows(len(number), masks.shape[2])
+            rows = lcs.start_rows(len(number), masks.width)
             rows = lcs.run(rows, masks, number, predicates.strings.take(p[at]))
             length[at] = lcs.lengths(rows, questions.strings.lengths[q[at]])
             both = questions.one[q[at]].multiply(predicates.one[p[at]])
@@ -101,9 +101,9 @@ class Lexical:
         masks = lcs.match_masks(questions, self.vocabulary)
         out = np.empty((len(questions), len(predicates)), np.uint8)
         for j in range(len(predicates)):
-            rows = lcs.start_rows(len(questions), masks.shape[2])
+            rows = lcs.start_rows(len(questions), masks.width)
             for token in predicates[j]:
-                rows = lcs.advance(rows, masks[:, token])
+                rows = lcs.advance(rows, masks.at(slice(None), token))
             out[:, j] = np.minimum(lcs.lengths(rows, questions.lengths), 255)
         return out
 

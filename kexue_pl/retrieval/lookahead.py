@@ -54,11 +54,11 @@ class Lookahead:
 
     def start(self, question: Ints) -> lcs.Words:
         """Carried rows of beams at the root, (N, W) uint64."""
-        return lcs.start_rows(len(question), self.masks.shape[2])
+        return lcs.start_rows(len(question), self.masks.width)
 
     def advance(self, rows: lcs.Words, question: Ints, token: Ints) -> lcs.Words:
         """Carried rows after one token a beam."""
-        return lcs.advance(rows, self.masks[question, token])
+        return lcs.advance(rows, self.masks.at(question, token))
 
     def exponents(
         self,
@@ -81,9 +81,10 @@ class Lookahead:
         beams = self._open_beams(index, state, children)
         if len(beams) == 0:
             return out
-        if index.kernels is not None and self.masks.shape[2] == 1:
+        if index.kernels is not None and self.masks.width == 1:
             sources = (index.tok, index.off, index.base, index.arrays["ids"])
-            carried = (question, rows[:, 0], self.masks[:, :, 0], self.columns)
+            masks = (self.masks.words[:, :, 0], self.masks.slot, self.columns)
+            carried = (question, rows[:, 0], *masks)
             index.kernels.exponents(
                 *sources, state.segment, state.depth, *carried, self.most_rows,
                 children.ptr, children.lo, children.hi, out,
@@ -96,7 +97,9 @@ class Lookahead:
         after = lcs.run(rows[beams][beam], self.masks, of[beam], suffixes)
         total = lcs.lengths(after, self.columns[of][beam])
         gain = total - np.repeat(lcs.lengths(rows[beams], self.columns[of]), width)
-        chosen = np.flatnonzero(np.isin(children.beam, beams))
+        open_ = np.zeros(len(state.lo), bool)
+        open_[beams] = True
+        chosen = np.flatnonzero(open_[children.beam])
         sizes = children.hi[chosen] - children.lo[chosen]
         starts = np.cumsum(sizes) - sizes
         out[chosen] = np.maximum(1, 1 + np.maximum.reduceat(gain, starts))

@@ -57,7 +57,7 @@ def _rule(index: PrefixIndex, questions: Strings, vocabulary: int) -> Ints:
     row, of = ragged_ranges(lo, hi - lo), np.repeat(np.arange(len(lo)), hi - lo)
     predicates = index.segment_strings(1, row)
     masks = lcs.match_masks(rest, vocabulary)
-    rows = lcs.run(lcs.start_rows(len(row), masks.shape[2]), masks, of, predicates)
+    rows = lcs.run(lcs.start_rows(len(row), masks.width), masks, of, predicates)
     likeness = lcs.lengths(rows, rest.lengths[of]) / np.sqrt(np.maximum(predicates.lengths, 1))
     tail = np.zeros(len(row), np.int64)
     for segment in range(2, index.segments):

@@ -74,9 +74,9 @@ class SortedRows:
 
     def children(self, state: BeamState) -> Children:
         """Runs of equal tokens in the range of every beam."""
-        segment, width = state.segment, state.hi - state.lo
         if self.kernels is not None:
-            return self._compiled_children(self.kernels, state, min(int(width.sum()), ROOM))
+            return self._compiled_children(self.kernels, state, ROOM)
+        segment, width = state.segment, state.hi - state.lo
         if int(segment.max(initial=0)) >= self.segments:
             width[segment >= self.segments] = 0
         ends = width.cumsum()
@@ -87,12 +87,12 @@ class SortedRows:
     def _compiled_children(self, kernels: Kernels, state: BeamState, room: int) -> Children:
         """The same by galloping over each range, in one compiled pass."""
         ptr = np.empty(len(state.lo) + 1, np.int64)
-        beam, token, lo, hi = (np.empty(room, np.int64) for _ in range(4))
+        out = np.empty((4, room), np.int64)
         sources = (self.tok, self.off, self.base, self.arrays["ids"])
-        count = kernels.children(*sources, *state, ptr, beam, token, lo, hi)
+        count = kernels.children(*sources, *state, ptr, out)
         if count > room:
             return self._compiled_children(kernels, state, count)
-        beam, token, lo, hi = (x[:count] for x in (beam, token, lo, hi))
+        beam, token, lo, hi = out[:, :count]
         return Children(ptr, beam, token, lo, hi, self.counter(state.segment))
 
     def _runs_linear(self, state: BeamState, width: Ints, ends: Ints) -> Children:

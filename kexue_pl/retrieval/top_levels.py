@@ -28,6 +28,7 @@ class TopLevels:
         zero = np.zeros(len(self.first), np.int64)
         nodes = BeamState(zero, zero + 1, self.first, self.root.hi[inner])
         self.second = index.children(nodes)
+        self._many: Children | None = None
 
     def children(self, state: BeamState) -> Children:
         """Children of beams in segment 0 which are all at depth 0, or all at depth 1."""
@@ -36,12 +37,13 @@ class TopLevels:
         return self._copied(self.first.searchsorted(state.lo))
 
     def _repeated(self, times: int) -> Children:
-        """The children of the root for many beams."""
-        root, size = self.root, len(self.root.token)
-        token, lo, hi = (np.tile(x, times) for x in (root.token, root.lo, root.hi))
-        beam = np.arange(times).repeat(size)
-        ptr = np.arange(times + 1) * size
-        return Children(ptr, beam, token, lo, hi, self._count(times))
+        """The children of the root for many beams; kept, since batches mostly have one size."""
+        if self._many is None or len(self._many.ptr) != times + 1:
+            root, size = self.root, len(self.root.token)
+            ptr, beam = np.arange(times + 1) * size, np.arange(times).repeat(size)
+            token, lo, hi = (np.tile(x, times) for x in (root.token, root.lo, root.hi))
+            self._many = Children(ptr, beam, token, lo, hi, self._count(times))
+        return self._many
 
     def _copied(self, slot: Ints) -> Children:
         """The children of some nodes at depth 1, one a beam."""
@@ -53,7 +55,7 @@ class TopLevels:
         kernels, count = self.index.kernels, self._count(len(slot))
         if kernels is not None:
             out = np.empty((4, int(ptr[-1])), np.int64)
-            kernels.copy(table.ptr, table.token, table.lo, table.hi, slot, ptr, *out)
+            kernels.copy(table.ptr, table.token, table.lo, table.hi, slot, ptr, out)
             beam, token, lo, hi = out
             return Children(ptr, beam, token, lo, hi, count)
         beam = np.arange(len(slot)).repeat(width)

@@ -2,6 +2,7 @@
 
     python scripts/bench/prefix_index.py              # 20.56M triples, and 1.03M beside the peers
     python scripts/bench/prefix_index.py --scale 0    # the latter alone
+    python scripts/bench/prefix_index.py --folder F   # keeps the files; a second run does not build again
 
 TSV to index on one core, its peak memory and size, loading, and a step of 32 questions with 5 beams each
 (allowed tokens, then the chosen children), whose beams take any child with the same chance or, as "by rows",
@@ -27,7 +28,7 @@ from kexue_pl.retrieval import Lookahead, PrefixIndex, Strings
 from kexue_pl.retrieval.beam_search import best_per_group
 from kexue_pl.retrieval.beam_state import BeamState
 
-QUESTIONS, BEAMS, STEPS, WALKS = 32, 5, 10, 40
+QUESTIONS, BEAMS, STEPS, WALKS, LOOKS = 32, 5, 10, 40, 8
 GATES = {
     "build": (90.0, "s"), "peak": (2500.0, "MB"), "disk": (350.0, "MB"), "load": (50.0, "ms"),
     "step 0": (1500.0, "us"), "step 1": (1500.0, "us"), "steps 2-9": (50.0, "us"),
@@ -95,16 +96,20 @@ def query(folder: Path, compiled: bool) -> dict[str, float]:
     if compiled:
         index.compile()
         walk(index, np.random.default_rng(1), 0.0)
-        lookahead(index, np.random.default_rng(1))
+        lookahead(index, np.random.default_rng(1), 0.0)
         index = PrefixIndex.load(folder / "index").compile()
     first, _ = thread_us(lambda: index.allowed(index.start(1)))
     rng = np.random.default_rng(0)
     out["tables"] = first / 1e3
     for name, power in (("", 0.0), (", by rows", 1.0)):
         walks = np.array([walk(index, rng, power) for _ in range(WALKS)])
-        out |= {f"step {i}{name}": float(np.median(walks[:, i])) for i in (0, 1, 2)}
-        out[f"steps 2-9{name}"] = float(np.median(walks[:, 2:].mean(1)))
-    return out | {"lookahead": lookahead(index, rng), "grown": peak_mb() - before}
+        out |= {f"step {i}{name}": float(np.median(walks[:, i])) for i in (0, 1)}
+        out[f"steps 2-9{name}"] = float(np.median(walks[:, 2:]))
+        looks = np.array([lookahead(index, rng, power) for _ in range(LOOKS)])
+        out |= dict(
+            zip((f"lookahead{name}", f"keys below{name}"), np.median(looks, 0), strict=True)
+        )
+    return out | {"grown": peak_mb() - before}
 
 
 def walk(index: PrefixIndex, rng: np.random.Generator, power: float) -> list[float]:
@@ -125,9 +130,15 @@ def walk(index: PrefixIndex, rng: np.random.Generator, power: float) -> list[flo
     return times
 
 
-def lookahead(index: PrefixIndex, rng: np.random.Generator) -> float:
-    """Microseconds of the exponents of 160 beams with a whole name, and of carrying them on."""
-    rows = rng.integers(len(index), size=QUESTIONS * BEAMS)
+def lookahead(index: PrefixIndex, rng: np.random.Generator, power: float) -> tuple[float, int]:
+    """Microseconds of the exponents of 160 beams with a whole name, and of carrying them on; the keys below.
+
+    A name is drawn by (rows below it) ** ``power``, 0 or 1.
+    """
+    size = QUESTIONS * BEAMS
+    rows = index.indptr[rng.integers(index.base[1], size=size)]
+    if power:
+        rows = rng.integers(len(index), size=size)
     keys = [index.key(int(row)) for row in rows]
     question = np.repeat(np.arange(QUESTIONS), BEAMS)
     texts = [keys[i * BEAMS][:20] for i in range(QUESTIONS)]
@@ -138,11 +149,11 @@ def lookahead(index: PrefixIndex, rng: np.random.Generator) -> float:
     children, carried = index.allowed(state), look.start(question)
     token = np.full(len(question), index.separator)
     times = []
-    for _ in range(WALKS):
+    for _ in range(LOOKS):
         us, _ = thread_us(lambda: look.exponents(index, state, children, question, carried))
         more, _ = thread_us(lambda: look.advance(carried, question, token))
         times.append(us + more)
-    return float(np.median(times))
+    return float(np.median(times)), int((state.hi - state.lo).sum())
 
 
 def child(folder: Path, what: str, *extra: str) -> dict[str, float]:
@@ -165,11 +176,18 @@ def report(figures: dict[str, float], gates: dict[str, tuple[float, str]]) -> No
 
 
 def measured(scale: float, folder: Path) -> dict[str, float]:
-    """All figures of one size; the files stay in the folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    figures = child(folder, "make", "--scale", str(scale))
+    """All figures of one size; an index that is there already is not built again."""
+    kept = folder / "figures.json"
+    if kept.is_file():
+        figures = dict(json.loads(kept.read_text(encoding="utf-8")))
+        print("index of an earlier run, with the figures of its building")
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        figures = child(folder, "make", "--scale", str(scale))
+        figures |= child(folder, "build")
+        kept.write_text(json.dumps(figures), encoding="utf-8")
     print(f"{figures['rows']:,.0f} triples, {figures['tsv']:.0f} MB of TSV", flush=True)
-    return figures | child(folder, "build") | child(folder, "query")
+    return figures | child(folder, "query")
 
 
 def main() -> None:
@@ -179,22 +197,25 @@ def main() -> None:
     parser.add_argument(
         "--peers", type=float, default=0.05, help="scale of the comparison; 0: none"
     )
-    parser.add_argument("--folder", type=Path, help="where the files go; a temporary one if none")
+    parser.add_argument("--folder", type=Path, help="keeps the files; a temporary one if none")
     parser.add_argument("--stage", help=argparse.SUPPRESS)
     given = parser.parse_args()
     sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent / "peers")]
     if given.stage:
         print(json.dumps(stage(given)))
         return
-    with tempfile.TemporaryDirectory(dir=given.folder) as work:
+    with tempfile.TemporaryDirectory() as work:
+        folder = given.folder or Path(work)
         if given.scale:
-            report(measured(given.scale, Path(work) / "large"), GATES)
+            large = folder / f"scale_{given.scale:g}"
+            report(measured(given.scale, large), GATES)
             print("the same by compiled loops (extra fast)\n")
-            report(child(Path(work) / "large", "compiled"), STEP_GATES)
+            report(child(large, "compiled"), STEP_GATES)
         if given.peers:
-            ours = measured(given.peers, Path(work) / "small")
+            small = folder / f"scale_{given.peers:g}"
+            ours = measured(given.peers, small)
             report(ours, SMALL_GATES)
-            compare(ours, Path(work) / "small")
+            compare(ours, small)
 
 
 def stage(given: argparse.Namespace) -> dict[str, float]:

@@ -36,9 +36,9 @@ def test_carries_between_words(seed: int, columns: int, alphabet: int) -> None:
     rng = np.random.default_rng(seed)
     a, b = rng.integers(0, alphabet, columns), rng.integers(0, alphabet, 90)
     masks = lcs.match_masks(Strings.of([a.tolist()]), alphabet)
-    rows = lcs.start_rows(1, masks.shape[2])
+    rows = lcs.start_rows(1, masks.width)
     for i, token in enumerate(b.tolist(), 1):
-        rows = lcs.advance(rows, masks[:, token])
+        rows = lcs.advance(rows, masks.at(slice(None), token))
         if i % 30 == 0:
             have = lcs.lengths(rows, np.array([columns]))[0]
             assert have == plain(b[:i].tolist(), a.tolist())
