@@ -148,7 +148,7 @@ class AttachedStepSize:
         if not self._pending:
             return
         if not self._skip:
-            self._scaler.after(self._touched, unscale=self._unscale)
+            self._scaler.after(unscale=self._unscale)
         self.restore()
         if self._skip:
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch.optim import Optimizer
+from torch.optim import Adam, AdamW, Optimizer
 
 # One step of these is proportional to the learning rate, so a scale of the rate scales the step.
 _LINEAR = "SGD Adam AdamW NAdam RAdam Adamax Adagrad RMSprop Adadelta Muon Lion ASGD"
@@ -79,6 +79,34 @@ def decoupled_decay(optimizer: Optimizer, group: dict[str, Any]) -> float:
     """
     flag = group.get("decoupled_weight_decay", type(optimizer).__name__ in _DECOUPLED)
     return float(group.get("weight_decay", 0.0)) if flag else 0.0
+
+
+def adam_formula(optimizer: Optimizer, group: dict[str, Any]) -> bool:
+    """Whether ``adam_step`` tells the steps of a group: torch's Adam and AdamW, without AMSGrad.
+
+    Example:
+        >>> import torch
+        >>> weight = [torch.nn.Parameter(torch.ones(1))]
+        >>> [adam_formula(o, o.param_groups[0]) for o in (AdamW(weight), torch.optim.NAdam(weight))]
+        [True, False]
+    """
+    return type(optimizer) in (Adam, AdamW) and not group["amsgrad"]
+
+
+def adam_step(group: dict[str, Any], step: float) -> tuple[float, float, float]:
+    r"""(a, b, eps) of :math:`-a\,m/(b\sqrt v+\epsilon)`: step t of Adam, without decoupled decay.
+
+    :math:`a=\eta/(1-\beta_1^t)`, :math:`b=1/\sqrt{1-\beta_2^t}`; m and v are the averages after the
+    step, eta is the present rate of the group.
+
+    Example:
+        >>> import torch
+        >>> w = [torch.nn.Parameter(torch.ones(1))]
+        >>> adam_step(Adam(w, lr=0.1, betas=(0.5, 0.75)).param_groups[0], 1.0)
+        (0.2, 2.0, 1e-08)
+    """
+    first, second = (float(beta) ** step for beta in group["betas"])
+    return float(group["lr"]) / (1 - first), (1 - second) ** -0.5, float(group["eps"])
 
 
 def has_momentum(optimizer: Optimizer) -> bool:

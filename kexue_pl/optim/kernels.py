@@ -38,6 +38,7 @@ class Kernels(NamedTuple):
     move: Callable[..., None]
     learn: Callable[..., None]
     finish: Callable[..., None]
+    finish_adam: Callable[..., None]
 
 
 def _sums(g: Any, d: Any) -> tuple[float, float, float]:
@@ -62,19 +63,35 @@ def _move(k: Any, g: Any, d: Any, rate: Any, low: Any, high: Any) -> None:
         k[i] = min(max(k[i] + rate * agree, low), high)
 
 
-def _finish(p: Any, delta: Any, k: Any, log_scale: Any, kept: Any, undo: Any, write: bool) -> None:
-    for i in range(p.size):
-        v = min(max(k[i] + log_scale, _LOWEST), _HIGHEST)
-        n = np.floor(v * _PER_LN2 + _HALF)
-        r = v - n * _LN2_HIGH - n * _LN2_LOW
-        q = ((((_C7 * r + _C6) * r + _C5) * r + _C4) * r + _C3) * r + _HALF
-        power = np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
-        factor = (power - _ONE) + power * (r + r * r * q)
-        old, new = delta[i], p[i]
-        step = old * kept + new
-        p[i] = new + factor * step + undo * old
-        if write:
-            delta[i] = step
+def _expm1(exponent: Any) -> Any:
+    v = min(max(exponent, _LOWEST), _HIGHEST)
+    n = np.floor(v * _PER_LN2 + _HALF)
+    r = v - n * _LN2_HIGH - n * _LN2_LOW
+    q = ((((_C7 * r + _C6) * r + _C5) * r + _C4) * r + _C3) * r + _HALF
+    power = np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
+    return (power - _ONE) + power * (r + r * r * q)
+
+
+def _finishers(compiled: Callable[..., Any]) -> tuple[Any, Any]:
+    """Ends of a step; a compiled function calls only what is compiled, so they are made here."""
+    expm1 = compiled(_expm1)
+
+    def finish(
+        p: Any, delta: Any, k: Any, log_scale: Any, kept: Any, undo: Any, write: Any
+    ) -> None:
+        for i in range(p.size):
+            factor = expm1(k[i] + log_scale)
+            old, new = delta[i], p[i]
+            step = old * kept + new
+            p[i] = new + factor * step + undo * old
+            if write:
+                delta[i] = step
+
+    def finish_adam(p: Any, k: Any, m: Any, v: Any, rate: Any, root: Any, eps: Any) -> None:
+        for i in range(p.size):
+            p[i] -= expm1(k[i]) * (rate * m[i] / (np.sqrt(v[i]) * root + eps))
+
+    return compiled(finish), compiled(finish_adam)
 
 
 @lru_cache(maxsize=1)
@@ -91,8 +108,10 @@ def kernels() -> Kernels:
             "eg_step_size: fused=True needs numba: pip install 'kexue_pl[fast]', or set "
             "callbacks.eg_step_size.fused=false"
         ) from error
-    compiled, at = njit(fastmath=_FAST), _pointer()
-    sums, move, finish = compiled(_sums), compiled(_move), compiled(_finish)
+    # Division as numpy does it: a check for zero would keep loops from being vectorised.
+    compiled, at = njit(fastmath=_FAST, error_model="numpy"), _pointer()
+    sums, move = compiled(_sums), compiled(_move)
+    finish, finish_adam = _finishers(compiled)
 
     @njit
     def flat(address: Any, size: Any) -> Any:
@@ -126,7 +145,14 @@ def kernels() -> Kernels:
             p, delta, k = flat(where[j, 0], n), flat(where[j, 1], n), flat(where[j, 2], n)
             finish(p, delta, k, log_scale, kept, undo, write)
 
-    return Kernels(all_sums, all_moves, all_learn, all_finish)
+    @njit
+    def all_finish_adam(where: Any, sizes: Any, numbers: Any) -> None:
+        for j in range(sizes.size):
+            n, (rate, root, eps) = sizes[j], numbers[j]
+            p, k = flat(where[j, 0], n), flat(where[j, 1], n)
+            finish_adam(p, k, flat(where[j, 2], n), flat(where[j, 3], n), rate, root, eps)
+
+    return Kernels(all_sums, all_moves, all_learn, all_finish, all_finish_adam)
 
 
 def _pointer() -> Any:
@@ -211,6 +237,22 @@ def fused_finish(
     """
     table = [(log, 1 - decay, decay * math.expm1(log)) for log, decay in numbers]
     kernels().finish(*_places(rows), np.array(table, dtype=np.float32), write)
+
+
+def fused_finish_adam(
+    rows: Sequence[tuple[Tensor, Tensor, Tensor, Tensor]],
+    numbers: Sequence[tuple[float, float, float]],
+) -> None:
+    r"""Gains on a step of Adam, ``theta -= (p - 1) a m / (b sqrt(v) + eps)``, in one pass.
+
+    The step is computed again from the averages that made it, which reads less memory than a copy
+    of the old parameters that was written and read for it. Tensors that ``fits``.
+
+    Args:
+        rows: (parameter, log_gain, exp_avg, exp_avg_sq) of each tensor.
+        numbers: (a, b, eps) of each tensor.
+    """
+    kernels().finish_adam(*_places(rows), np.array(numbers, dtype=np.float32))
 
 
 def _places(rows: Sequence[Sequence[Tensor]]) -> tuple[Any, Any]:

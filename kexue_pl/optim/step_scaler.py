@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from kexue_pl.optim.alignment import local
-from kexue_pl.optim.families import decoupled_decay
+from kexue_pl.optim.families import adam_formula, adam_step, decoupled_decay
 from kexue_pl.optim.gains import apply_gain, finish_step
-from kexue_pl.optim.kernels import fits, fused_finish
+from kexue_pl.optim.kernels import fits, fused_finish, fused_finish_adam
 
 Group = dict[str, Any]
 Touched = list[tuple[Group, Tensor]]
@@ -62,18 +62,21 @@ class StepScaler:
         self._scratch: dict[Tensor, Tensor] = {}
         self._lrs: list[tuple[Group, Any]] = []
         self._gradients: list[tuple[Tensor, Tensor]] = []
+        self._known: Touched = []
+        self._copied: Touched = []
 
     def before(self, touched: Touched) -> None:
         """Scale rates and gradients, and note where the parameters stand."""
         if self.scale_by_lr:
             for group in self.optimizer.param_groups:
                 self._scale_lr(group, math.exp(group.get("eg_log_scale", 0.0)))
-        for _, p in touched:
+        self._known, self._copied = self._divided(touched)
+        for _, p in self._copied:
+            # delta = p_new + (-p_old): no copy, one pass, no rounding of a product.
+            torch.neg(local(p), out=self._buffer(p, self.optimizer.state.get(p, {})))
+        for _, p in touched if self.gain_on == "gradient" else []:
             state = self.optimizer.state.get(p, {})
-            if self._needs_delta:
-                # delta = p_new + (-p_old): no copy, one pass, no rounding of a product.
-                torch.neg(local(p), out=self._buffer(p, state))
-            if self.gain_on == "gradient" and "eg_log_gain" in state and p.grad is not None:
+            if "eg_log_gain" in state and p.grad is not None:
                 self._gradients.append((p, p.grad))
                 p.grad = torch.empty_like(p.grad)
                 given = local(self._gradients[-1][1])
@@ -90,16 +93,17 @@ class StepScaler:
             parameter.grad = gradient
         self._lrs, self._gradients = [], []
 
-    def after(self, touched: Touched, *, unscale: float = 1.0) -> None:
+    def after(self, *, unscale: float = 1.0) -> None:
         """Scale what the step added, by scales and gains that act on the update."""
         if unscale != 1.0:
             # The fused kernel unscaled the gradient it was given; its owner's becomes the same.
             for _, gradient in self._gradients:
                 gradient.mul_(unscale)
-        if not self._needs_delta:
-            return
-        for group, p in self._finish_at_once(touched):
+        if self._known:
+            self._finish_by_formula()
+        for group, p in self._finish_at_once(self._copied):
             self._finish(group, p)
+        self._known, self._copied = [], []
 
     def _scale_lr(self, group: Group, factor: float) -> None:
         lr = group["lr"]
@@ -138,6 +142,41 @@ class StepScaler:
             state["eg_delta"] = torch.zeros_like(p)
             local(state["eg_delta"]).copy_(delta)
             del self._scratch[p]
+
+    def _divided(self, touched: Touched) -> tuple[Touched, Touched]:
+        """What has a gain on a step that Adam's averages tell, and what needs a copy to know it."""
+        if not self._needs_delta:
+            return [], []
+        told = self.fused and self.gain_on == "update"
+        told = told and not (self.scale_by_delta or self.keep_delta)
+        groups = {
+            id(group)
+            for group in self.optimizer.param_groups
+            if told and adam_formula(self.optimizer, group) and self._decay_apart(group)
+        }
+        known: Touched = []
+        copied: Touched = []
+        for group, p in touched:
+            state = self.optimizer.state.get(p, {})
+            gain = state.get("eg_log_gain")
+            if id(group) not in groups or (
+                gain is not None and not fits(p, gain, state["exp_avg"], state["exp_avg_sq"])
+            ):
+                copied.append((group, p))
+            elif gain is not None:
+                known.append((group, p))
+        return known, copied
+
+    def _decay_apart(self, group: Group) -> bool:
+        return self.decouple_weight_decay or not decoupled_decay(self.optimizer, group)
+
+    def _finish_by_formula(self) -> None:
+        rows, numbers = [], []
+        for group, p in self._known:
+            state = self.optimizer.state[p]
+            rows.append((p, state["eg_log_gain"], state["exp_avg"], state["exp_avg_sq"]))
+            numbers.append(adam_step(group, float(state["step"])))
+        fused_finish_adam(rows, numbers)
 
     def _finish_at_once(self, touched: Touched) -> Touched:
         """Finish what one call of the kernels can; returns the others."""

@@ -97,6 +97,24 @@ def test_training_is_as_without_the_kernels(name: str, scale: str) -> None:
     assert torch.equal(once, train(OPTIMIZERS[name], fused, steps=20, restart_at=13))
 
 
+def test_gains_on_adam_need_no_copy_of_the_parameters() -> None:
+    torch.manual_seed(0)
+    start, steps = torch.randn(999), torch.randn(6, 999)
+    for amsgrad, copies in ((False, 0), (True, 1)):
+        found = []
+        for fused in (False, True):
+            w = torch.nn.Parameter(start.clone())
+            adamw = torch.optim.AdamW([w], lr=0.1, weight_decay=0.3, amsgrad=amsgrad)
+            attached = EGStepSize(fused=fused, **{**BUSY, "gain_lr": 0.3}).attach(adamw)
+            for gradient in steps:
+                w.grad = gradient.clone()
+                adamw.step()
+            found.append(w.detach())
+        assert torch.allclose(*found, rtol=1e-5, atol=1e-6)
+        assert len(attached._scaler._scratch) == copies
+        assert (adamw.state[w]["eg_log_gain"].abs() > 0.5).any()
+
+
 @pytest.mark.parametrize("name", ["momentum", "adamw", "rprop"])
 @pytest.mark.parametrize("gain_on", ["update", "gradient"])
 def test_rates_of_zero_change_nothing_bitwise(name: str, gain_on: str) -> None:
