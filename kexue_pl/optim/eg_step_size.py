@@ -26,6 +26,9 @@ SCALE_REACH, SCALE_MOST = 138.0, 0.2
 # Without momentum the average is longer and warns later of a scale that grows too large.
 SCALE_MOST_BARE = 0.1
 GAIN_REACH, GAIN_MOST = 4.6, 0.05
+# Near the noise floor the cosine is -0.05 to -0.1 at good rates and at rates ten times larger alike:
+# to shrink the step for it is to shrink a good step.
+TOLERANCE = 0.12
 
 
 class EGStepSize:
@@ -40,6 +43,7 @@ class EGStepSize:
 
     with :math:`\bar g` the averaged direction the optimizer keeps (its momentum or first moment,
     else an own average of the gradient): steps that agree with the past grow, others shrink.
+    A cosine in [-tolerance, 0] counts as 0, one below it as what it is below.
     These are exponentiated gradient steps on the hypergradients
     :math:`\partial L/\partial\log s=\langle g_t,d_{t-1}\rangle` and
     :math:`\partial L/\partial\log p_i=g_{t,i}d_{t-1,i}`. Both start at 1.
@@ -57,6 +61,8 @@ class EGStepSize:
         scale_rule: "cosine", "sign" of the inner product, or "raw": lr <g, average> or -<g,
             update>.
         gain_rule: "sign", "cosine" (n g_i d_i / |g||d|) or "raw" (g_i d_i).
+        tolerance: of contradiction, for the rule "cosine", in [0, 1); "auto" is 0.12 beside a
+            ``scale_lr`` of "auto" for an optimizer with momentum, else 0.
         beta: of the own average, in [0, 1); 0 is the previous gradient; "auto" is 0.9, but an
             average over T / 10 steps, 10 to 100, for an optimizer without momentum.
         scale_bounds: of s, positive.
@@ -95,6 +101,7 @@ class EGStepSize:
         gain_on: str = "auto",
         scale_rule: str = "cosine",
         gain_rule: str = "sign",
+        tolerance: float | str = "auto",
         beta: float | str = "auto",
         scale_bounds: Sequence[float] = (1e-4, 1e4),
         gain_bounds: Sequence[float] = (1e-2, 1e2),
@@ -112,12 +119,8 @@ class EGStepSize:
                 )
         self.scale_lr = _rate("scale_lr", scale_lr)
         self.gain_lr = _rate("gain_lr", gain_lr)
-        if beta != "auto" and (isinstance(beta, str) or not 0 <= beta < 1):
-            raise ValueError(
-                f"eg_step_size: beta={beta!r} is refused, a number in [0, 1) or 'auto' is "
-                "expected; set callbacks.eg_step_size.beta=auto"
-            )
-        self.beta, self.horizon = beta, horizon
+        self.beta = _share("beta", beta)
+        self.tolerance, self.horizon = _share("tolerance", tolerance), horizon
         self.log_scale_bounds = _log_bounds("scale_bounds", scale_bounds)
         self.log_gain_bounds = _log_bounds("gain_bounds", gain_bounds)
         self.decouple_weight_decay, self.fused = decouple_weight_decay, fused
@@ -166,6 +169,29 @@ class EGStepSize:
                 self.gain_lr, step=step, horizon=horizon, reach=GAIN_REACH, most=GAIN_MOST
             )
         return scale, gain
+
+    def tolerated(self, *, momentum: bool) -> float:
+        """How far below 0 a cosine may be and still count as 0.
+
+        Args:
+            momentum: whether the optimizer has any.
+
+        Example:
+            >>> EGStepSize().tolerated(momentum=True), EGStepSize(scale_lr=0.1).tolerated(momentum=True)
+            (0.12, 0.0)
+        """
+        if not isinstance(self.tolerance, str):
+            return self.tolerance
+        return TOLERANCE if momentum and self.scale_lr == "auto" else 0.0
+
+
+def _share(name: str, value: float | str) -> float | str:
+    if value == "auto" or (not isinstance(value, str) and 0 <= value < 1):
+        return value
+    raise ValueError(
+        f"eg_step_size: {name}={value!r} is refused, a number in [0, 1) or 'auto' is expected; "
+        f"set callbacks.eg_step_size.{name}=auto"
+    )
 
 
 def _rate(name: str, value: float | str) -> float | str:

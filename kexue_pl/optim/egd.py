@@ -18,16 +18,13 @@ _NORMALIZE = ("none", "simplex", "signed")
 class EGD(Optimizer):
     r"""Multiplicative updates: gradient descent in the geometry of the relative entropy.
 
-    ========== ====================================================== =========================
-    normalize  step                                                   is the minimiser over u of
-    ========== ====================================================== =========================
-    "none"     :math:`w\leftarrow w\,e^{-\eta g}`                     :math:`\eta\langle g,u\rangle
-                                                                      +\sum_i
-    u_i\ln\frac{u_i}{w_i}-u_i+w_i` "simplex"  :math:`w\leftarrow M\,\mathrm{softmax}(\ln w-\eta g)`
-    the same with :math:`\sum u=M` "signed"   :math:`w=a-b,\ a\leftarrow a e^{-\eta g},\
-    the first form in (a, b)
-               b\leftarrow b e^{\eta g}`
-    ========== ====================================================== =========================
+    .. math::
+        \text{"none"}: w\leftarrow w\,e^{-\eta g},\qquad
+        \text{"simplex"}: w\leftarrow M\,\mathrm{softmax}(\ln w-\eta g),\qquad
+        \text{"signed"}: w=a-b,\ a\leftarrow a\,e^{-\eta g},\ b\leftarrow b\,e^{\eta g}
+
+    Each is the minimiser over u of :math:`\eta\langle g,u\rangle+\sum_i u_i\ln\frac{u_i}{w_i}-u_i+w_i`:
+    over u > 0, over those of sum M, and over the pairs (a, b).
 
     The logarithms are the state, in float32 or wider. On the simplex a constant added to the
     gradient changes nothing. Zero stays zero.

@@ -191,8 +191,11 @@ class MetaLearner:
         if self.settings.scale_rule == "raw":
             exponent = rate * sums.dot * self._units(group)
             exponent = max(-MAX_EXPONENT, min(MAX_EXPONENT, exponent))
+        elif self.settings.scale_rule == "sign":
+            exponent = rate * sums.sign
         else:
-            exponent = rate * (sums.cosine if self.settings.scale_rule == "cosine" else sums.sign)
+            below = min(0.0, sums.cosine + self.settings.tolerated(momentum=self.momentum))
+            exponent = rate * (sums.cosine if sums.cosine > 0 else below)
         low, high = self.settings.log_scale_bounds
         return min(max(log_scale + exponent, low), high)
 

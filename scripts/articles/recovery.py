@@ -3,11 +3,12 @@
     python scripts/articles/recovery.py --seeds 3 --factors 0.01 1 100 --out recovery
 
 Trains two small networks on scikit-learn's digits with a base rate times each factor, with and
-without EGStepSize, and prints final training loss and test accuracy, mean over seeds. Runs that
+without EGStepSize, and prints final training and test loss and test accuracy, mean over seeds. Runs that
 ended no better than a uniform guess (loss over 0.99 ln 10, or not finite) are counted: "2!".
 
---base usual takes rates one would begin with, --base tuned those of the least final training loss
-among half decades, found without EGStepSize on other seeds. --problem matching asks the same of a
+--base usual takes rates one would begin with, --base tuned those of the least loss on held-out rows
+among half decades: without EGStepSize, on a fifth of the training rows that differs by seed, the
+rest trained on. The rows of the table then train on all. --problem matching asks the same of a
 text encoder on pairs of the embedded world (score: Spearman on unseen entities). Prodigy,
 D-Adaptation and Mechanic take part where their packages are installed; the first two find a rate
 themselves, and the factor multiplies it.
@@ -81,13 +82,21 @@ MODES: dict[str, dict[str, Any] | None] = {
 BATCH, TUNING_SEED = 64, 1000
 
 
+class Ends(NamedTuple):
+    """What a training ended with: losses on its own and on other rows, score in percent."""
+
+    loss: float
+    test_loss: float
+    score: float
+
+
 class Problem(NamedTuple):
-    """A network, its batches of an epoch, the loss of one, and final (loss, score in percent)."""
+    """A network, its batches of an epoch, the loss of one, and what it ends with."""
 
     net: nn.Module
     batches: Callable[[torch.Generator], Iterator[Any]]
     loss: Callable[[Any], Tensor]
-    evaluate: Callable[[], tuple[float, float]]
+    evaluate: Callable[[], Ends]
     guess: float
 
 
@@ -103,14 +112,28 @@ def data() -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     return (images[train], labels[train]), (images[test], labels[test])
 
 
-def digits(net_name: str) -> Problem:
-    """Ten classes of 8 x 8 images."""
+def parts(rows: int, fold: int) -> tuple[Tensor, Tensor]:
+    """(trained, held out) row numbers: another fifth is held out for every fold."""
+    order = torch.randperm(rows, generator=torch.Generator().manual_seed(TUNING_SEED + fold))
+    return order[rows // 5 :], order[: rows // 5]
+
+
+def digits(net_name: str, fold: int | None = None) -> Problem:
+    """Ten classes of 8 x 8 images; with a fold, its held-out rows take the test's place."""
     (x, y), (test_x, test_y) = data()
+    if fold is not None:
+        kept, held = parts(len(x), fold)
+        x, y, test_x, test_y = x[kept], y[kept], x[held], y[held]
     net = NETS[net_name]()
 
-    def evaluate() -> tuple[float, float]:
-        accuracy = (net(test_x).argmax(1) == test_y).float().mean().item()
-        return F.cross_entropy(net(x), y).item(), 100 * accuracy
+    def evaluate() -> Ends:
+        found = net(test_x)
+        accuracy = (found.argmax(1) == test_y).float().mean().item()
+        return Ends(
+            F.cross_entropy(net(x), y).item(),
+            F.cross_entropy(found, test_y).item(),
+            100 * accuracy,
+        )
 
     return Problem(
         net,
@@ -134,8 +157,8 @@ def world() -> Any:
     return pairs
 
 
-def matching() -> Problem:
-    """A static encoder trained by CoSENT."""
+def matching(fold: int | None = None) -> Problem:
+    """A static encoder trained by CoSENT; with a fold, its held-out rows take the test's place."""
     from kexue_pl.losses import CoSENT
     from kexue_pl.metrics import spearman
     from kexue_pl.models.static import Static
@@ -145,18 +168,23 @@ def matching() -> Problem:
     spec = Static(hidden_size=128)
     task = MatchingTask(data=pairs, model=spec, loss=CoSENT(), optimizer=torch.optim.SGD)
     train = [pairs.train_set[i] for i in range(len(pairs.train_set))]
+    other = [pairs.test_set[i] for i in range(len(pairs.test_set))]
+    if fold is not None:
+        kept, held = parts(len(train), fold)
+        train, other = [train[i] for i in kept], [train[i] for i in held]
     fixed = [pairs.collate(train[i : i + BATCH]) for i in range(0, len(train), BATCH)]
-    test = pairs.collate([pairs.test_set[i] for i in range(len(pairs.test_set))])
+    test = pairs.collate(other)
 
     def batches(g: torch.Generator) -> Iterator[Any]:
         for rows in torch.randperm(len(train), generator=g).split(BATCH):
             yield pairs.collate([train[i] for i in rows.tolist()])
 
-    def evaluate() -> tuple[float, float]:
+    def evaluate() -> Ends:
         found = task.outputs(test)
         assert found.left is not None and found.right is not None
         score = spearman(F.cosine_similarity(found.left, found.right), test["label"])
-        return sum(task.loss(b).item() for b in fixed) / len(fixed), 100 * float(score)
+        loss = sum(task.loss(b).item() for b in fixed) / len(fixed)
+        return Ends(loss, task.loss(test).item(), 100 * float(score))
 
     return Problem(task, batches, task.loss, evaluate, math.inf)
 
@@ -168,10 +196,11 @@ def run(
     mode: dict[str, Any] | str | None,
     seed: int,
     epochs: int,
+    fold: int | None = None,
 ) -> dict[str, float]:
-    """Final loss, score (percent) and scale of one training; mode "mechanic" is the peer's."""
+    """Losses, score (percent) and scale at the end of a training; mode "mechanic" is the peer's."""
     torch.manual_seed(seed)
-    problem = matching() if problem_name == "matching" else digits(problem_name)
+    problem = matching(fold) if problem_name == "matching" else digits(problem_name, fold)
     make = OPTIMIZERS.get(optimizer_name) or PEERS[optimizer_name][1]
     optimizer = make(problem.net.parameters(), lr)
     if mode == "mechanic":
@@ -188,10 +217,10 @@ def run(
             optimizer.step()
     with torch.no_grad():
         problem.net.eval()
-        loss, score = problem.evaluate()
-    lost = not (math.isfinite(loss) and math.isfinite(score) and loss < 0.99 * problem.guess)
+        ends = problem.evaluate()
+    lost = not (all(map(math.isfinite, ends)) and ends.loss < 0.99 * problem.guess)
     scale = 1.0 if attached is None else attached.readings()["scale"]
-    return {"loss": loss, "score": score, "scale": scale, "steps": steps, "lost": float(lost)}
+    return ends._asdict() | {"scale": scale, "steps": steps, "lost": float(lost)}
 
 
 def mechanized(optimizer: Optimizer) -> Optimizer:
@@ -205,11 +234,12 @@ def mechanized(optimizer: Optimizer) -> Optimizer:
 
 
 def tuned(problem: str, optimizer: str, epochs: int) -> float:
-    """The base rate times a power of sqrt(10) with the least final training loss, of two seeds."""
+    """The base rate times a power of sqrt(10) with the least held-out loss, of three folds."""
 
     def score(lr: float) -> float:
-        runs = [run(problem, optimizer, lr, None, TUNING_SEED + s, epochs) for s in range(2)]
-        total = sum(r["loss"] for r in runs)
+        folds = range(3)
+        runs = [run(problem, optimizer, lr, None, TUNING_SEED + f, epochs, f) for f in folds]
+        total = sum(r["test_loss"] for r in runs)
         return total if math.isfinite(total) else math.inf
 
     return min((BASE[problem, optimizer] * 10 ** (k / 2) for k in range(-2, 5)), key=score)
@@ -232,10 +262,12 @@ def table(arguments: argparse.Namespace) -> list[dict[str, Any]]:
                 for seed in range(arguments.seeds)
             ]
             losses = torch.tensor([r["loss"] for r in runs], dtype=torch.float64)
-            mean = {k: sum(r[k] for r in runs) / len(runs) for k in ("score", "scale")}
+            spread = losses.std().item() if len(runs) > 1 else math.nan
+            error = spread / math.sqrt(len(runs))
+            mean = {k: sum(r[k] for r in runs) / len(runs) for k in ("test_loss", "score", "scale")}
             rows.append(
                 {"net": net, "optimizer": optimizer, "base": base, "factor": factor, "mode": mode}
-                | {"loss": losses.mean().item(), "loss_std": losses.std(correction=0).item()}
+                | {"loss": losses.mean().item(), "loss_error": error}
                 | mean
                 | {"lost": int(sum(r["lost"] for r in runs)), "steps": int(runs[0]["steps"])}
             )
@@ -243,13 +275,13 @@ def table(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def markdown(rows: list[dict[str, Any]], modes: list[str]) -> str:
-    """loss / score by mode; `3!` says that three seeds ended no better than guessing."""
+    """training loss / test loss / score; `3!`: three seeds ended no better than guessing."""
     lines = ["| net | optimizer | base rate | x | " + " | ".join(modes) + " |"]
     lines.append("|---|---|---|---|" + "---|" * len(modes))
     keys = ("net", "optimizer", "base", "factor")
     for key, group in itertools.groupby(rows, lambda r: [r[k] for k in keys]):
         found = {
-            r["mode"]: f"{r['loss']:.3g} / {r['score']:.1f}"
+            r["mode"]: f"{r['loss']:.3g} / {r['test_loss']:.3g} / {r['score']:.1f}"
             + (f" {r['lost']}!" if r["lost"] else "")
             for r in group
         }
@@ -259,10 +291,13 @@ def markdown(rows: list[dict[str, Any]], modes: list[str]) -> str:
 
 
 def recovered(rows: list[dict[str, Any]]) -> str:
-    """Loss over, and score less, that of the same optimizer at factor 1 without adaptation."""
+    """Losses over, and score less, those of the same optimizer at factor 1 without adaptation.
+
+    The ratio of training losses has its standard error over the seeds beside it.
+    """
     lines = [
-        "| net | optimizer | x | mode | loss ratio | score difference |",
-        "|---|---|---|---|---|---|",
+        "| net | optimizer | x | mode | training loss ratio | test loss ratio | score difference |",
+        "|---|---|---|---|---|---|---|",
     ]
     plain = {
         (r["net"], r["optimizer"]): r for r in rows if r["factor"] == 1 and r["mode"] == "none"
@@ -271,8 +306,10 @@ def recovered(rows: list[dict[str, Any]]) -> str:
         known = plain.get((r["net"], r["optimizer"]))
         if known is not None and r["mode"] != "none" and r["factor"] in (0.01, 1):
             ratio, more = r["loss"] / known["loss"], r["score"] - known["score"]
-            cells = [r["net"], r["optimizer"], f"{r['factor']:g}", r["mode"]]
-            lines.append("| " + " | ".join([*cells, f"{ratio:.2f}", f"{more:+.1f}"]) + " |")
+            error = ratio * math.hypot(*(x["loss_error"] / x["loss"] for x in (r, known)))
+            found = [f"{ratio:.2f} ± {error:.2f}", f"{r['test_loss'] / known['test_loss']:.2f}"]
+            cells = [r["net"], r["optimizer"], f"{r['factor']:g}", r["mode"], *found]
+            lines.append("| " + " | ".join([*cells, f"{more:+.1f}"]) + " |")
     return "\n".join(lines)
 
 

@@ -142,6 +142,31 @@ def test_scaling_the_rate_equals_scaling_the_update(name: str) -> None:
     assert not torch.equal(by_lr, train(OPTIMIZERS[name], None, dtype=torch.float64))
 
 
+@pytest.mark.parametrize(
+    ("cosine", "tolerance", "moved"),
+    [(0.5, 0.2, 0.5), (-0.1, 0.2, 0.0), (-0.5, 0.2, -0.3), (-0.1, 0.0, -0.1), (-0.1, "auto", -0.1)],
+)
+def test_a_small_contradiction_is_tolerated(
+    cosine: float, tolerance: float | str, moved: float
+) -> None:
+    w = nn.Parameter(torch.zeros(2, dtype=torch.float64))
+    sgd = torch.optim.SGD([w], lr=1.0, momentum=0.9)
+    attached = EGStepSize(scale_lr=0.1, tolerance=tolerance).attach(sgd)
+    w.grad = torch.tensor([1.0, 0.0], dtype=torch.float64)
+    sgd.step()
+    w.grad = torch.tensor([cosine, math.sqrt(1 - cosine**2)], dtype=torch.float64)
+    sgd.step()
+    assert attached.log_scales()[0] == pytest.approx(0.1 * moved, abs=1e-12)
+    assert attached.readings()["cos"] == pytest.approx(cosine)
+
+
+def test_auto_tolerates_beside_an_automatic_rate_and_momentum_alone() -> None:
+    assert EGStepSize().tolerated(momentum=True) == 0.12
+    assert EGStepSize().tolerated(momentum=False) == 0.0
+    assert EGStepSize(scale_lr=0.01).tolerated(momentum=True) == 0.0
+    assert EGStepSize(tolerance=0.3).tolerated(momentum=False) == 0.3
+
+
 def test_bounds_hold() -> None:
     w = nn.Parameter(torch.ones(3))
     sgd = torch.optim.SGD([w], lr=1e-6, momentum=0.9)
@@ -298,6 +323,8 @@ def test_lbfgs_and_settings_are_refused_with_the_remedy() -> None:
         EGStepSize(gain_bounds=(2, 3))
     with pytest.raises(ValueError, match=r"beta=1"):
         EGStepSize(beta=1.0)
+    with pytest.raises(ValueError, match=r"tolerance='some'.*tolerance=auto"):
+        EGStepSize(tolerance="some")
 
 
 def test_an_optimizer_that_runs_its_closure_twice_is_refused() -> None:

@@ -63,9 +63,32 @@ def test_what_is_lost_is_shown(recovery: ModuleType) -> None:
         shared | {"factor": 100, "loss": math.nan, "score": 9.0, "lost": 2},
         shared | {"factor": 1, "loss": 0.5, "score": 90.0, "lost": 0},
     ]
-    assert "nan / 9.0 2!" in recovery.markdown(rows, ["none"])
-    rows.append({**rows[1], "mode": "global", "loss": 1.0, "score": 91.0})
-    assert "| mlp | momentum | 1 | global | 2.00 | +1.0 |" in recovery.recovered(rows)
+    for row in rows:
+        row |= {"loss_error": 0.03, "test_loss": 0.4}
+    assert "nan / 0.4 / 9.0 2!" in recovery.markdown(rows, ["none"])
+    changed = {"mode": "global", "loss": 1.0, "score": 91.0, "loss_error": 0.08, "test_loss": 0.6}
+    rows.append({**rows[1], **changed})
+    line = "| mlp | momentum | 1 | global | 2.00 ± 0.20 | 1.50 | +1.0 |"
+    assert line in recovery.recovered(rows)
+
+
+def test_a_base_rate_is_chosen_by_rows_that_were_held_out(
+    recovery: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for fold in range(3):
+        kept, held = recovery.parts(1437, fold)
+        assert len(held) == 287 and sorted([*kept.tolist(), *held.tolist()]) == list(range(1437))
+    assert set(recovery.parts(1437, 0)[1].tolist()) != set(held.tolist())
+    seen = []
+
+    def run(net: str, name: str, lr: float, mode: None, seed: int, epochs: int, fold: int) -> dict:
+        seen.append((round(lr, 3), fold))
+        loss = math.nan if lr > 3 else abs(math.log(lr / 0.316))
+        return {"loss": -lr, "test_loss": loss}  # the training loss alone would take the largest
+
+    monkeypatch.setattr(recovery, "run", run)
+    assert recovery.tuned("linear", "momentum", 20) == pytest.approx(0.316, rel=1e-2)
+    assert len(seen) == 21 and {fold for _, fold in seen} == {0, 1, 2}
 
 
 def test_the_problem_of_matching_trains(recovery: ModuleType) -> None:
