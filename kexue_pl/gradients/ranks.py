@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from torch import Tensor
 
@@ -41,6 +43,25 @@ def sum_ranks(tensor: Tensor) -> Tensor:
     if world_size() > 1:
         dist.all_reduce(total, group=own_group())
     return total
+
+
+def average_ranks(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Means over all ranks, by one sum for all tensors of a dtype and device.
+
+    >>> average_ranks([torch.tensor([1.0, 2.0]), torch.tensor([[3.0]])])
+    [tensor([1., 2.]), tensor([[3.]])]
+    """
+    kinds: dict[tuple[torch.dtype, torch.device], list[int]] = {}
+    for index, tensor in enumerate(tensors):
+        kinds.setdefault((tensor.dtype, tensor.device), []).append(index)
+    out = list(tensors)
+    for members in kinds.values():
+        flat = torch.cat([tensors[i].reshape(-1) for i in members])
+        sizes = [tensors[i].numel() for i in members]
+        parts = torch.split(sum_ranks(flat) / world_size(), sizes)
+        for i, part in zip(members, parts):
+            out[i] = part.view_as(tensors[i])
+    return out
 
 
 def same_on_ranks(tensor: Tensor) -> Tensor:
