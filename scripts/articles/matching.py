@@ -22,10 +22,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from matching_cells import SETS, Cell, load, run
+from matching_cells import SETS, Cell, load, ranking, run
 
 from kexue_pl.data.files import Files
-from kexue_pl.metrics import spearman
 
 INTERACTIONS = ("bi", "late", "cross")
 LOSSES = ("CoSENT", "cosine MSE", "SBERT softmax", "InfoNCE")
@@ -156,12 +155,12 @@ def difference(one: list[Any], two: list[Any], labels: Any) -> tuple[float, floa
     """
 
     def gap(rows: Any) -> float:
-        means = [np.mean([spearman(s[rows], labels[rows]) for s in side]) for side in (one, two)]
+        means = [np.mean([ranking(s[rows], labels[rows]) for s in side]) for side in (one, two)]
         return float(means[0] - means[1])
 
     rng, n = np.random.default_rng(0), len(labels)
     rows = np.std([gap(rng.integers(0, n, n)) for _ in range(SAMPLES)], ddof=1)
-    whole = [[spearman(s, labels) for s in side] for side in (one, two)]
+    whole = [[ranking(s, labels) for s in side] for side in (one, two)]
     seeds = sum(np.var(side, ddof=1) / len(side) for side in whole if len(side) > 1)
     return gap(np.arange(n)), float((rows**2 + seeds) ** 0.5)
 

@@ -175,6 +175,11 @@ def score(model: Model, data: Files, rows: Any) -> tuple[np.ndarray, float]:
     return found, 1e6 * spent / len(rows)
 
 
+def ranking(scores: Any, labels: Any) -> float:
+    """Spearman; 0 for a model that collapsed to one score, which ranks nothing."""
+    return spearman(scores, labels) if np.ptp(scores) > 0 else 0.0
+
+
 def run(cell: Cell, data: Files, out: Path) -> dict[str, Any]:
     """The result of a cell, from OUT if it is there."""
     path = cell.file(out)
@@ -188,8 +193,8 @@ def run(cell: Cell, data: Files, out: Path) -> dict[str, Any]:
         path.with_suffix(".part").replace(path)
     with np.load(path) as kept:
         found: dict[str, Any] = {name: kept[name] for name in kept}
-    found["held_spearman"] = spearman(found["held"], data.valid_set.labels)
-    found["spearman"] = spearman(found["test"], data.test_set.labels)
+    found["held_spearman"] = ranking(found["held"], data.valid_set.labels)
+    found["spearman"] = ranking(found["test"], data.test_set.labels)
     if cell.top == 1:
         best = best_threshold(found["held"], data.valid_set.labels)
         threshold = best["accuracy_threshold"]
