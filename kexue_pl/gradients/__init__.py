@@ -7,6 +7,7 @@ all ranks.
 
 from __future__ import annotations
 
+from kexue_pl.gradients.chosen import chosen_parameters
 from kexue_pl.gradients.decay import decay_as_task
 from kexue_pl.gradients.fan_out import FanOut, fan_out
 from kexue_pl.gradients.gram import gram_matrix
@@ -18,6 +19,7 @@ __all__ = [
     "FanOut",
     "GlobalLosses",
     "TaskGradients",
+    "chosen_parameters",
     "decay_as_task",
     "fan_out",
     "global_losses",

@@ -12,7 +12,7 @@ from kexue_pl.distributed import world_size
 from kexue_pl.gradients.fan_out import FanOut, finite_or_ones
 from kexue_pl.gradients.gram import gram_of_parts
 from kexue_pl.gradients.losses import global_losses
-from kexue_pl.gradients.ranks import same_on_ranks, sum_ranks
+from kexue_pl.gradients.ranks import average_ranks, same_on_ranks, sum_ranks
 
 
 def task_gradients(
@@ -24,6 +24,7 @@ def task_gradients(
     fan: FanOut | None = None,
     chunk: int = 1,
     scale: float = 1.0,
+    read: Sequence[nn.Parameter] | None = None,
 ) -> TaskGradients:
     r"""Per-task gradients of the joint batch, reduced over ranks.
 
@@ -43,9 +44,11 @@ def task_gradients(
         chunk: with ``fan``, tasks that go through the trunk in one batched product; more is faster on
             accelerators and multiplies the memory of the trunk's backward.
         scale: the loss scale of a gradient scaler; rows are scaled, the Gram is not.
+        read: those of the parameters whose gradients enter the Gram (:func:`chosen_parameters`);
+            None for all. The weights apply to all either way.
 
     Raises:
-        ValueError: no shared parameter, or ``chunk`` < 1.
+        ValueError: no shared parameter, ``chunk`` < 1, or nothing to ``read`` among them.
 
     >>> w = nn.Parameter(torch.tensor([1.0, 1.0]))
     >>> out = task_gradients([w[0] * 3, w.sum()], [w])
@@ -57,6 +60,10 @@ def task_gradients(
         raise ValueError(
             f"task_gradients needs trainable parameters ({len(shared)}), chunk {chunk} >= 1"
         )
+    wanted = None if read is None else {id(p) for p in read}
+    places = [i for i, p in enumerate(shared) if wanted is None or id(p) in wanted]
+    if not places:
+        raise ValueError("task_gradients: none of the parameters to read is among the shared ones")
     heads = [[p for p in group if p.requires_grad] for group in own or [[] for _ in losses]]
     reduced = global_losses(losses, counts)
     terms = [None if t is None else t * scale if scale != 1 else t for t in reduced.terms]
@@ -67,8 +74,9 @@ def task_gradients(
     if world_size() > 1:
         matrix = sum_ranks(_matrix(rows)) / world_size()
         rows = [_cut(row, shared) for row in matrix]
-        mine = [[sum_ranks(g) / world_size() for g in group] for group in mine]
-    return TaskGradients(shared, heads, rows, mine, reduced.values, reduced.counts, scale)
+        averaged = iter(average_ranks([g for group in mine for g in group]))
+        mine = [[next(averaged) for _ in group] for group in mine]
+    return TaskGradients(shared, heads, rows, mine, reduced.values, reduced.counts, scale, places)
 
 
 class TaskGradients:
@@ -77,7 +85,7 @@ class TaskGradients:
     Attributes:
         parameters: the shared parameters.
         rows: T lists of their gradients, times ``scale``.
-        gram: (T, T) float64, not scaled, identical on all ranks.
+        gram: (T, T) float64 of what is read, not scaled, identical on all ranks.
         losses: (T,) losses over all ranks; NaN where absent.
         counts: (T,) examples over all ranks.
     """
@@ -91,10 +99,17 @@ class TaskGradients:
         losses: Tensor,
         counts: Tensor,
         scale: float,
+        places: list[int],
     ) -> None:
         self.parameters, self.heads, self.rows, self._mine = parameters, heads, rows, mine
-        self.losses, self.counts, self.scale = losses, counts, scale
-        self.gram = same_on_ranks(gram_of_parts(rows)) / scale**2
+        self.losses, self.counts, self.scale, self._places = losses, counts, scale, places
+        self.gram = same_on_ranks(gram_of_parts([[row[i] for i in places] for row in rows]))
+        self.gram /= scale**2
+        for t, row in enumerate(rows if len(places) < len(parameters) else []):
+            if not all(
+                bool(g.isfinite().all()) for g in row
+            ):  # broken where the Gram does not look
+                self.gram[t], self.gram[:, t] = torch.nan, torch.nan
 
     @property
     def matrix(self) -> Tensor:
@@ -124,7 +139,8 @@ class TaskGradients:
             for t, factor in enumerate(share):
                 for whole, piece in zip(rows[t] + mine[t], part.rows[t] + part._mine[t]):
                     whole.add_(piece, alpha=factor)
-        return cls(first.parameters, first.heads, rows, mine, values, total, first.scale)
+        fixed = (first.scale, first._places)
+        return cls(first.parameters, first.heads, rows, mine, values, total, *fixed)
 
     def combine(self, rule: Balancer) -> tuple[Tensor, Tensor | None]:
         """The rule's update (P,), times ``scale``, and its weights (None without any).

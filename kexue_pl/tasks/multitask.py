@@ -24,19 +24,12 @@ from kexue_pl.gradients import (
     task_gradients,
     window_backward,
 )
-from kexue_pl.tasks.balance import Balance, plot_balance, rows_of
+from kexue_pl.tasks import multitask_parts as parts_of
+from kexue_pl.tasks.balance import Balance, plot_balance
 from kexue_pl.tasks.base import Penalty
 from kexue_pl.tasks.descent import DescentRecord
 from kexue_pl.tasks.heads import Head
 from kexue_pl.tasks.manual import ManualTask
-from kexue_pl.tasks.multitask_parts import (
-    check_penalty,
-    choose_level,
-    choose_main,
-    main_index,
-    make_parts,
-    start_prior,
-)
 from kexue_pl.tasks.scores import TaskScores
 
 __all__ = ["MultitaskTask"]
@@ -69,6 +62,7 @@ class MultitaskTask(ManualTask):
         experts: shared experts of ``mmoe`` and ``cgc``.
         widths: layers of the trunk over features.
         chunk: tasks that go through the trunk at once at the parameter level.
+        read: patterns of names of the shared parameters whose gradients a rule reads at that level.
         decay_task: weight decay as an auxiliary of article 8907: a step never grows the shared weights.
         log_every: optimizer steps between two records of losses, weights and gradients.
 
@@ -96,25 +90,29 @@ class MultitaskTask(ManualTask):
         experts: int = 4,
         widths: Sequence[int] = (64, 32),
         chunk: int = 1,
+        read: Sequence[str] = ("*",),
         decay_task: bool = False,
         log_every: int = 10,
     ) -> None:
         super().__init__(optimizer=optimizer, scheduler=scheduler, penalty=penalty)
         if heads not in ("auto", "own", "weighted"):
             raise ValueError(f"task.heads={heads!r}: expected auto, own or weighted")
-        level = choose_level(balancer, level, disjoint=bool(getattr(data, "disjoint", False)))
+        level = parts_of.choose_level(
+            balancer, level, disjoint=bool(getattr(data, "disjoint", False))
+        )
         self.data, self.balancer, self.level = data, balancer, level
         self.names = [task.name for task in data.subtasks]
-        self.main = main_index(main_task, self.names)
-        choose_main(balancer, self.main, main_task)
-        start_prior(balancer, data)
-        parts = make_parts(data, model, attention, sharing, experts, widths)
+        self.main = parts_of.main_index(main_task, self.names)
+        parts_of.choose_main(balancer, self.main, main_task)
+        parts_of.start_prior(balancer, data)
+        parts = parts_of.make_parts(data, model, attention, sharing, experts, widths)
         self.trunk, self.sharing, self.heads = parts
         self.parts: list[Head] = list(self.heads)  # type: ignore[arg-type]
         self.head_rule = balancer.heads if heads == "auto" else heads
         if penalty is not None:
-            check_penalty(balancer, self.head_rule)
+            parts_of.check_penalty(balancer, self.head_rule)
         self.chunk, self.log_every, self.decay_task = chunk, log_every, decay_task
+        self.read = parts_of.read_parameters(self, read)
         self.quarantined = [0] * len(self.names)
         self.history: list[tuple[int, Balance]] = []
         self._step: Balance | None = None
@@ -280,6 +278,7 @@ class MultitaskTask(ManualTask):
                     fan=fan,
                     chunk=self.chunk,
                     scale=self.loss_scale(),
+                    read=self.read,
                 )
             )
         found = TaskGradients.merge(parts)
@@ -388,10 +387,7 @@ class MultitaskTask(ManualTask):
 
     def tables(self) -> dict[str, list[dict[str, Any]]]:
         """Losses, weights, norms and cosines of the recorded steps."""
-        if not self.history:
-            return {}
-        descent = {} if self.descent is None else {"descent": self.descent.rows}
-        return {"balance": rows_of(self.history, self.names)} | descent
+        return parts_of.tables_of(self.history, self.names, self.descent)
 
     def plots(self, folder: Path) -> list[Path]:
         """Losses and weights over the steps, mean cosines; where a descent went."""

@@ -12,13 +12,24 @@ from torch import Tensor, nn
 
 from kexue_pl.balancers import Balancer, Prior, entropy, variance
 from kexue_pl.data.subtasks import Subtask, label_key
+from kexue_pl.gradients import chosen_parameters
+from kexue_pl.tasks.balance import Balance, rows_of
 from kexue_pl.tasks.heads import ValueHead, make_head
 from kexue_pl.tasks.sharing import Hard, make_sharing
 from kexue_pl.tasks.trunks import FeatureTrunk, TextTrunk
 
 Level = Literal["encoding", "parameters"]
 
-__all__ = ["choose_level", "choose_main", "main_index", "make_parts", "start_prior"]
+__all__ = [
+    "check_penalty",
+    "choose_level",
+    "choose_main",
+    "main_index",
+    "make_parts",
+    "read_parameters",
+    "start_prior",
+    "tables_of",
+]
 
 
 def make_parts(
@@ -149,3 +160,33 @@ def check_penalty(balancer: Balancer, heads: str) -> None:
             "use a balancer that reads losses alone (balancer=equal, geometric, uncertainty, dwa), "
             "or penalty=none"
         )
+
+
+def read_parameters(task: Any, patterns: Sequence[str]) -> list[nn.Parameter] | None:
+    """The shared parameters whose gradients the rule reads; None for all.
+
+    Raises:
+        ValueError: a pattern that fits no parameter, or fits of which the tasks share none, or a
+            choice where it has no effect.
+    """
+    if list(patterns) == ["*"]:
+        return None
+    if task.level != "parameters" or not task.balancer.needs_gram:
+        raise ValueError(
+            f"task.read={list(patterns)} chooses parameters for rules that read gradients there: set "
+            "task.level=parameters and a balancer like mgda, or task.read=['*']"
+        )
+    shared = {id(p) for p in task.shared_parameters()}
+    found = [p for p in chosen_parameters(task, patterns) if id(p) in shared]
+    if not found:
+        raise ValueError(f"task.read={list(patterns)} fits no parameter that the tasks share")
+    return found
+
+
+def tables_of(
+    history: list[tuple[int, Balance]], names: list[str], descent: Any
+) -> dict[str, list[dict[str, Any]]]:
+    """Losses, weights, norms and cosines of the recorded steps; the points of a descent."""
+    if not history:
+        return {}
+    return {"balance": rows_of(history, names)} | ({"descent": descent.rows} if descent else {})

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from kexue_pl import balancers as b
-from kexue_pl.gradients import fan_out, task_gradients
+from kexue_pl.gradients import chosen_parameters, fan_out, task_gradients
 
 
 def setting() -> tuple[nn.Module, nn.ModuleList, Tensor]:
@@ -120,3 +120,43 @@ def test_in_a_plain_loop_in_under_ten_lines() -> None:
         last = float(total.detach())
         first = first or last
     assert last < 0.5 * first
+
+
+def test_a_rule_may_read_chosen_parameters_while_its_weights_act_on_all() -> None:
+    trunk, heads, x = setting()
+    last = chosen_parameters(trunk, ["2"])
+    assert [p.shape for p in last] == [(4, 7), (4,)]
+    losses = [head(trunk(x)).square().mean() * (t + 1) for t, head in enumerate(heads)]
+    everything = list(trunk.parameters())
+    found = task_gradients(losses, everything, read=last)
+    rows = found.matrix
+    part = rows[:, sum(p.numel() for p in everything) - sum(p.numel() for p in last) :]
+    torch.testing.assert_close(found.gram, part @ part.T)
+    update, weights = found.combine(b.InverseGradNorm())
+    assert weights is not None
+    torch.testing.assert_close(weights, b.InverseGradNorm().weights(part @ part.T))
+    torch.testing.assert_close(update, weights @ rows)
+    assert not torch.allclose(weights, b.InverseGradNorm().weights(rows @ rows.T), rtol=1e-3)
+    with pytest.raises(ValueError, match="none of the parameters to read"):
+        task_gradients([x.sum() * trunk[0].weight.sum()], everything, read=list(heads.parameters()))
+
+
+def test_a_gradient_that_breaks_where_the_rule_does_not_read_is_left_out() -> None:
+    first, last = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
+    with torch.no_grad():
+        first.zero_()  # whose root times 0 has the gradient 0 times infinity
+    losses = [(first * last).sum(), first.sqrt().sum() * 0 + last.sum()]
+    found = task_gradients(losses, [first, last], read=[last])
+    assert found.matrix[1].isnan().any() and found.sound.tolist() == [True, False]
+    update, weights = found.combine(b.Equal())
+    assert weights is not None and weights.tolist()[1] == 0.0
+    assert bool(update.isfinite().all())
+
+
+def test_a_name_that_fits_nothing_is_told() -> None:
+    trunk, _, _ = setting()
+    assert len(chosen_parameters(trunk)) == 4
+    trunk[0].weight.requires_grad_(False)
+    assert len(chosen_parameters(trunk, ["0", "2.bias"])) == 2
+    with pytest.raises(ValueError, match=r"'layer\*'; there are 0\.bias"):
+        chosen_parameters(trunk, ["2", "layer*"])

@@ -65,6 +65,25 @@ def test_a_gradient_scaler_changes_nothing(level: Any, rule: type[b.Balancer]) -
     torch.testing.assert_close(got, want, atol=2e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("level", ["encoding", "parameters"])
+@pytest.mark.parametrize("rule", [b.MGDA, b.InverseGradNorm, b.Equal])
+def test_bfloat16_follows_float32(level: Any, rule: type[b.Balancer]) -> None:
+    def run(**settings: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        model = task(digits(), rule(), level=level, log_every=1)
+        moved = fit(model, 10, gradient_clip_val=1.0, **settings) - start
+        weights = [step.weights for _, step in model.history]
+        return moved, torch.stack([w for w in weights if w is not None])
+
+    start = torch.cat(
+        [p.detach().flatten() for p in task(digits(), rule(), level=level).parameters()]
+    )
+    (half, half_weights), (full, full_weights) = run(precision="bf16-mixed"), run()
+    assert not torch.equal(half, full)
+    assert float((half - full).norm()) < 0.1 * float(full.norm())
+    assert half_weights.dtype == torch.float64
+    torch.testing.assert_close(half_weights, full_weights, rtol=0.1, atol=0.02)
+
+
 @pytest.mark.parametrize("rule", [b.GradNorm, b.Equal, b.Uncertainty])
 def test_a_step_that_is_not_finite_is_skipped_and_the_rule_forgets_it(
     rule: type[b.Balancer], tmp_path: Path

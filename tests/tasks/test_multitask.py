@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from kexue_pl import balancers as b
+from kexue_pl.data.digits import Digits
 from kexue_pl.data.quadratics import Quadratics
+from kexue_pl.data.subtasks import Subtask
 from kexue_pl.data.toy import Toy
 from tests.support.ranks import run_ranks
 from tests.tasks.multi import digits, fit, task, trainer
@@ -159,6 +161,51 @@ def test_scores_are_means_over_all_rows_and_named_by_contract() -> None:
     loss = torch.nn.functional.cross_entropy(logits.detach(), rows["label_top_left"])
     assert metrics["test/loss/top_left"] == pytest.approx(float(loss), rel=1e-5)
     assert {"test/score", "test/loss", "test/loss/bottom_right"} <= set(metrics)
+
+
+def test_a_rule_may_read_the_last_layer_alone() -> None:
+    data, read = digits(), ["trunk.layers.2"]
+    names = dict(task(data, b.MGDA()).named_parameters())
+    assert any(name.startswith(read[0]) for name in names), list(names)
+    full = fit(task(data, b.MGDA(), level="parameters"), 5)
+    model = task(data, b.MGDA(), level="parameters", read=read)
+    assert model.read is not None and len(model.read) == 2
+    assert not torch.equal(fit(model, 5), full)
+    assert torch.equal(fit(task(data, b.MGDA(), level="parameters", read=["*"]), 5), full)
+    for settings, told in (
+        ({"level": "encoding", "read": read}, r"task\.level=parameters"),
+        ({"level": "parameters", "read": ["heads*"]}, "no parameter that the tasks share"),
+        (
+            {"level": "parameters", "read": ["nothing"]},
+            "no trainable parameter is called 'nothing'",
+        ),
+    ):
+        with pytest.raises(ValueError, match=told):
+            task(data, b.MGDA(), **settings)  # type: ignore[arg-type]
+
+
+class Counts(Digits):
+    """The second task is to tell a number: the bottom right digit itself."""
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        self.subtasks = [self.subtasks[0], Subtask("bottom_right", "number")]
+
+
+def test_regression_beside_classification() -> None:
+    data = Counts(train_rows=192, valid_rows=40, test_rows=40, batch_size=16)
+    data.setup("fit")
+    model = task(data, b.InverseGradNorm())
+    head = model.parts[1]
+    first = head.compare(torch.tensor([1.0, 3.0]), torch.tensor([2, 0]))
+    assert first.tolist() == [1.0, 9.0]
+    runner = trainer(1)
+    before = runner.test(model, datamodule=data, verbose=False)[0]
+    model.make_optimizer = lambda groups: torch.optim.Adam(model.parameters(), lr=1e-2)
+    fit(model, 60)
+    after = trainer(1).test(model, datamodule=data, verbose=False)[0]
+    assert after["test/bottom_right/mae"] < 0.8 * before["test/bottom_right/mae"]
+    assert after["test/loss/bottom_right"] < before["test/loss/bottom_right"]
 
 
 SOURCES = ("round_robin", "proportional", "temperature", "joint")
