@@ -2,7 +2,8 @@
 
     python scripts/bench/scale.py
 
-Small runs on one thread: each figure is measured here, the last column is arithmetic.
+Small runs on one thread: each figure is measured here, in seconds of CPU time so that other programs
+hardly count (a checkpoint by the clock on the wall), the last column is arithmetic.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ DAY = 86_400
 def rate(step: Callable[[], int], seconds: float) -> float:
     """Units a second of a step that returns its units; one step is not counted."""
     step()
-    begun, units = time.perf_counter(), 0
-    while time.perf_counter() - begun < seconds:
+    begun, units = time.process_time(), 0
+    while time.process_time() - begun < seconds:
         units += step()
-    return units / (time.perf_counter() - begun)
+    return units / (time.process_time() - begun)
 
 
 def texts(count: int, low: int, high: int) -> list[str]:
@@ -73,9 +74,9 @@ def matching(seconds: float) -> tuple[float, float, float, int]:
         data.setup("fit")
         spec = Small(layers=4, hidden_size=256, heads=4, max_length=64)
         model = PairModel.from_spec(spec, tokenizer, outputs=CoSENT().outputs, attention=None)
-        begun = time.perf_counter()
+        begun = time.process_time()
         data.use(model.encoder, joined=False)
-        prepared = len(lines) / (time.perf_counter() - begun)
+        prepared = len(lines) / (time.process_time() - begun)
         rows = iter(data.train_batches(0))
 
         def loss() -> torch.Tensor:
@@ -102,9 +103,9 @@ def mlm(seconds: float) -> tuple[float, float]:
     tokenizer = train_tokenizer([CHARACTERS], min_frequency=1)
     pieces = texts(2000, 500, 500)
     with tempfile.TemporaryDirectory() as name:
-        begun = time.perf_counter()
+        begun = time.process_time()
         tokens = pack(Documents(lambda: pieces, "scale", Path(name)), tokenizer)
-        packed = len(tokens) / (time.perf_counter() - begun)
+        packed = len(tokens) / (time.process_time() - begun)
     config = BertConfig(
         vocab_size=len(tokenizer), hidden_size=256, num_hidden_layers=4, num_attention_heads=4,
         intermediate_size=1024,
@@ -130,9 +131,9 @@ def kgclue() -> tuple[float, float, float]:
             for _ in range(300_000):
                 subject, value = draw.choice(names), draw.choice(values)
                 file.write(f"{subject}\t{names[draw.randrange(500)]}\t{value}\n")
-        begun = time.perf_counter()
+        begun = time.process_time()
         index = index_file(path, encoder_of(tokenizer), separator=tokenizer.sep_token_id)
-        built = len(index) / (time.perf_counter() - begun)
+        built = len(index) / (time.process_time() - begun)
     keys = [index.key(row) for row in np.random.default_rng(0).integers(0, len(index), 512)]
     found = rate(lambda: (index.lookup([key[:-1] for key in keys]), len(keys))[1], 1.0)
     return built, index.nbytes() / len(index), 1 / found
