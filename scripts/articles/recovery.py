@@ -257,9 +257,11 @@ def table(arguments: argparse.Namespace) -> list[dict[str, Any]]:
             if peer and mode != "none":
                 continue
             settings = mode if mode == "mechanic" else MODES[mode]
+            if isinstance(settings, dict):
+                settings = settings | {"tolerance": arguments.tolerance}
             runs = [
                 run(net, optimizer, base * factor, settings, seed, arguments.epochs)
-                for seed in range(arguments.seeds)
+                for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds)
             ]
             losses = torch.tensor([r["loss"] for r in runs], dtype=torch.float64)
             spread = losses.std().item() if len(runs) > 1 else math.nan
@@ -331,12 +333,18 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
+def _share(text: str) -> float | str:
+    return text if text == "auto" else float(text)
+
+
 def chosen() -> argparse.Namespace:
     """The command line; peers that are not installed are named and left out."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--problem", choices=("digits", "matching"), default="digits")
     parser.add_argument("--base", choices=("usual", "tuned"), default="usual")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0, help="10 is where settings were tried")
+    parser.add_argument("--tolerance", type=_share, default="auto", help="of EGStepSize")
     parser.add_argument("--epochs", type=int, default=20, help="of 23 (matching: 25) steps each")
     parser.add_argument("--nets", nargs="+", default=list(NETS), choices=list(NETS))
     names = [*OPTIMIZERS, *PEERS]
