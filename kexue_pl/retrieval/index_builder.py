@@ -56,15 +56,12 @@ def build_index(
         kept.append(unique)
         sources.append(source)
     merged = sum(len(np.unique(c)) for c in columns) - sum(len(p) for p in kept)
-    order, keys = _sorted_rows(ranks, columns, [len(p) for p in kept])
+    order, first, ids = _sorted_rows(ranks, columns, [len(p) for p in kept])
     arrays = _pool_arrays(kept, separator)
-    counts = np.bincount(keys[0], minlength=len(kept[0]))
     indptr = np.zeros(len(kept[0]) + 1, np.int64)
-    np.cumsum(counts, out=indptr[1:])
+    np.cumsum(np.bincount(first, minlength=len(kept[0])), out=indptr[1:])
+    del first
     arrays["indptr"] = indptr.astype(_unsigned(len(order)))
-    ids = np.empty((len(pools) - 1, len(order)), np.uint32)
-    for k in range(1, len(pools)):
-        ids[k - 1] = keys[k]
     arrays["ids"] = ids
     arrays |= _values_of(values, order)
     if texts is not None:
@@ -143,24 +140,26 @@ def _sorted_pool(pool: Strings, column: NDArray[Any]) -> tuple[Ints, Strings, In
 
 def _sorted_rows(
     ranks: list[Ints], columns: Sequence[NDArray[Any]], sizes: list[int]
-) -> tuple[Ints, list[NDArray[Any]]]:
-    """Order of the rows by their ranks, and the sorted ranks of each segment."""
+) -> tuple[Ints, Ints, NDArray[np.uint32]]:
+    """Order of the rows by their ranks, and the sorted ranks: of segment 0 (R,), of the others (K - 1, R)."""
+    ids = np.empty((len(columns) - 1, len(columns[0])), np.uint32)
     bits = [max(1, (n - 1).bit_length()) for n in sizes]
     if sum(bits) > KEY_BITS:
         by = [rank[column] for rank, column in zip(ranks, columns, strict=True)]
         order = np.lexsort(by[::-1])
-        return order, [b[order] for b in by]
+        for k in range(1, len(by)):
+            ids[k - 1] = by[k][order]
+        return order, by[0][order], ids
     key = np.zeros(len(columns[0]), np.uint64)
     for rank, column, width in zip(ranks, columns, bits, strict=True):
         key <<= np.uint64(width)
-        key |= rank[column].astype(np.uint64)
+        key |= rank.astype(np.uint64)[column]
     order = np.argsort(key, kind="stable")
     key = key[order]
-    out: list[NDArray[Any]] = []
-    for width in reversed(bits[1:]):
-        out.append((key & np.uint64((1 << width) - 1)).astype(np.uint32))
-        key >>= np.uint64(width)
-    return order, [key.astype(np.int64), *reversed(out)]
+    for k in range(len(columns) - 1, 0, -1):
+        np.bitwise_and(key, np.uint64((1 << bits[k]) - 1), out=ids[k - 1], casting="unsafe")
+        key >>= np.uint64(bits[k])
+    return order, key.view(np.int64), ids
 
 
 def _pool_arrays(pools: list[Strings], separator: int) -> dict[str, NDArray[Any]]:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
 
+WORTH = (
+    1_000_000  # rows of a base from where compiling pays, in one run of a few thousand questions
+)
 NARROW = 16  # rows of a range that is read as a whole
 
 
@@ -157,6 +161,23 @@ def _ones(x: Any) -> Any:
     return np.int64((x * np.uint64(0x0101010101010101)) >> np.uint64(56))
 
 
+def wanted(choice: bool | str, rows: int) -> bool:
+    """Whether to compile for a base of ``rows`` rows; "auto": a large one, and numba is there.
+
+    Raises:
+        ValueError: another choice.
+
+    Example:
+        >>> wanted(True, 10), wanted(False, 10**9), wanted("auto", 10)
+        (True, False, False)
+    """
+    if choice == "auto":
+        return rows >= WORTH and find_spec("numba") is not None
+    if not isinstance(choice, bool):
+        raise ValueError(f"task.compiled={choice!r}: true, false or auto is accepted")
+    return choice
+
+
 @lru_cache(maxsize=1)
 def kernels() -> Kernels:
     """Compile on the first call of each (seconds).
@@ -169,7 +190,7 @@ def kernels() -> Kernels:
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             "task.compiled=true needs numba: pip install 'kexue_pl[fast]', or set "
-            "task.compiled=false"
+            "task.compiled=auto"
         ) from error
     exponents = njit(_exponents(njit(_ones)))
     return Kernels(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BLOCK", "SUFFIXES", "read_blocks"]
 
-BLOCK = 64 << 20  # bytes of text read at a time
+BLOCK = 16 << 20  # bytes of text read at a time
 ROWS = 1 << 16  # rows of JSON Lines or Parquet at a time
 SUFFIXES = (".tsv", ".txt", ".jsonl", ".json", ".parquet")
 

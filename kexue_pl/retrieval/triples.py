@@ -14,9 +14,12 @@ from kexue_pl.retrieval.index_builder import build_index
 from kexue_pl.retrieval.key_files import read_blocks
 from kexue_pl.retrieval.meaning import CLOSE, split_subject
 from kexue_pl.retrieval.prefix_index import PrefixIndex
+from kexue_pl.retrieval.text_column import TextColumn
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+PENDING = 16  # blocks whose dictionaries are made one at a time
 
 
 def index_file(
@@ -50,28 +53,44 @@ def index_file(
     Raises:
         DataError: ``FILE:LINE: what; saw ...; do: ...``, see ``key_files.read_blocks``.
     """
-    import pyarrow as pa
-
     wanted = [*keys, *([value] if value else [])]
     codes: list[list[Any]] = [[] for _ in keys]
-    values: list[Any] = []
+    values = TextColumn()
     for block in read_blocks(Path(path), wanted, policy=policy):
         for code, column in zip(codes, block, strict=False):
             code.append(column.dictionary_encode())
+            if len(code) == PENDING:
+                code[:] = _one_dictionary(code)
         if value:
-            values.append(block[-1].cast(pa.large_string()))
+            values.append(block[-1])
         if progress is not None:
             progress(len(block[0]))
+        del block
     names, columns = zip(*(_unify(code) for code in codes), strict=True)
     pools, numbers = list(names), list(columns)
+    del columns
     if meaning:
         _split_meanings(pools, numbers)
-    payload = pa.concat_arrays(values) if value else np.arange(len(numbers[0]), dtype=np.uint32)
+    rows = np.arange(len(numbers[0]), dtype=np.uint32)
     strings = [encode_chunks(encode, _chunks(pool)) for pool in pools]
     shown = pools if texts else None
-    return build_index(
-        strings, numbers, payload, separator=separator, tokenizer=tokenizer, texts=shown
+    index = build_index(
+        strings, numbers, rows, separator=separator, tokenizer=tokenizer, texts=shown
     )
+    if not value:
+        return index
+    # The texts of the values come last, when nothing else of the rows is held any more.
+    del pools, numbers, rows, strings, shown
+    arrays = dict(index.arrays)
+    arrays["value_bytes"], arrays["value_offsets"] = values.reordered(arrays.pop("values"))
+    return PrefixIndex(arrays, index.info)
+
+
+def _one_dictionary(codes: list[Any]) -> list[Any]:
+    """Blocks with dictionaries of their own as one block: names met in several are held once."""
+    import pyarrow as pa
+
+    return [pa.chunked_array(codes).unify_dictionaries().combine_chunks()]
 
 
 def _unify(codes: list[Any]) -> tuple[pa.Array, Any]:
@@ -82,6 +101,7 @@ def _unify(codes: list[Any]) -> tuple[pa.Array, Any]:
     codes.clear()
     pool = whole.chunk(0).dictionary.cast(pa.large_string())
     column = np.concatenate([chunk.indices.to_numpy() for chunk in whole.chunks])
+    del whole
     return pool, column
 
 

@@ -14,6 +14,7 @@ from kexue_pl.data.questions import QuestionData
 from kexue_pl.distributed import all_gather_objects, all_reduce_sum, world_size
 from kexue_pl.models.key_model import KeyModel
 from kexue_pl.retrieval import PrefixIndex, SegmentScorer, train_segment_scorer
+from kexue_pl.retrieval.kernels import wanted
 from kexue_pl.retrieval.official import Answer, official_scores
 from kexue_pl.tasks.base import BaseTask, Penalty
 from kexue_pl.tasks.kgclue_answers import Answerer, Found, Settings
@@ -44,7 +45,8 @@ class KgclueTask(BaseTask):
         names_kept: names of a question whose predicates are scored.
         tune: learn the weights above that are not 0 on the questions that the data hold out for it,
             if any: their predicates are new to the model, as those of a test are.
-        compiled: step beams by compiled loops (extra ``fast``); worth it on bases of millions.
+        compiled: step beams by compiled loops (extra ``fast``); "auto" does where it pays: numba
+            is installed and the base has a million rows or more.
         lexical_steps: training steps of the lexical scores, 64 questions each.
         baselines: answer the test by all methods; False by the main one alone.
     """
@@ -70,7 +72,7 @@ class KgclueTask(BaseTask):
         prior: float = 1.0,
         names_kept: int = 2,
         tune: bool = True,
-        compiled: bool = False,
+        compiled: bool | str = "auto",
         lexical_steps: int = 600,
         baselines: bool = True,
     ) -> None:
@@ -82,6 +84,7 @@ class KgclueTask(BaseTask):
             beams, renormalise, lookahead, skip_forced, lexical, seq2seq, prior, names_kept, tune
         )
         self.lexical_steps, self.baselines = lexical_steps, baselines
+        wanted(compiled, 0)  # refuses a wrong choice now, not at the first question
         self.compiled = compiled
         self.model: KeyModel = model.build(data.tokenizer, attention=attention)
         self._index: PrefixIndex | None = None
@@ -97,7 +100,7 @@ class KgclueTask(BaseTask):
         """The base, indexed on first use."""
         if self._index is None:
             self._index = self.data.make_index()
-            if self.compiled:
+            if wanted(self.compiled, len(self._index)):
                 self._index.compile()
         return self._index
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 
 from kexue_pl.retrieval import Lookahead, PrefixIndex, Strings, constrained_beam_search, sorted_rows
-from kexue_pl.retrieval.kernels import kernels
+from kexue_pl.retrieval.kernels import WORTH, kernels, wanted
 from tests.retrieval.oracle import SEP, bases, tree
 from tests.retrieval.table_decoder import TableDecoder
 from tests.retrieval.test_prefix_index import walk
@@ -77,6 +77,14 @@ def test_the_search_finds_the_same_keys() -> None:
         index = index.compile() if compiled else index
         found.append(constrained_beam_search(index, decoder, 4, beams=3, lookahead=look))
     assert found[0] == found[1]
+
+
+def test_auto_compiles_for_large_bases_where_numba_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [wanted("auto", rows) for rows in (WORTH - 1, WORTH)] == [False, True]
+    monkeypatch.setattr("kexue_pl.retrieval.kernels.find_spec", lambda name: None)
+    assert not wanted("auto", WORTH) and wanted(True, 1) and not wanted(False, WORTH)
+    with pytest.raises(ValueError, match=r"task.compiled='yes': true, false or auto"):
+        wanted("yes", 1)
 
 
 def test_missing_numba_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
