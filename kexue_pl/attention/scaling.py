@@ -56,7 +56,9 @@ class Scaling(nn.Module):
     @property
     def learned(self) -> bool:
         """Whether the scaling holds parameters to train."""
-        return next(self.parameters(), None) is not None
+        if self._modules:
+            return next(self.parameters(), None) is not None
+        return any(value is not None for value in self._parameters.values())  # asked every call
 
 
 def as_float(n: Tensor) -> Tensor:

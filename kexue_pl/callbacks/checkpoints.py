@@ -54,7 +54,7 @@ class LastCheckpoint(_Checkpoint):
         every_n_train_steps: optimizer steps between two of them.
     """
 
-    def __init__(self, dirpath: str, *, every_n_train_steps: int = 100) -> None:
+    def __init__(self, dirpath: str, *, every_n_train_steps: int = 500) -> None:
         super().__init__(
             dirpath=dirpath,
             filename="last",

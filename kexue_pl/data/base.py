@@ -136,6 +136,7 @@ class DataModule(L.LightningDataModule):
         self.counts: dict[str, int] = {}
         self._begin: tuple[int, int] | None = None
         self._batches: GlobalBatches | None = None
+        self._print: tuple[Any, str] | None = None
 
     def texts(self) -> Iterable[str] | None:
         """Training texts that a tokenizer may be trained on; None where no tokenizer is needed."""
@@ -206,7 +207,9 @@ class DataModule(L.LightningDataModule):
         done = progress.processed
         whole, skip = divmod(done, max(1, int(self.trainer.num_training_batches)))
         epoch = self._batches.epoch if self._batches else 0
-        return {"epoch": epoch + whole, "skip": skip, "fingerprint": self.fingerprint()}
+        if self._print is None or self._print[0] is not self.train_set:
+            self._print = (self.train_set, self.fingerprint())  # once, not at every checkpoint
+        return {"epoch": epoch + whole, "skip": skip, "fingerprint": self._print[1]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue after the batches that were trained; other data than before is an error."""

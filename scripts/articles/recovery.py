@@ -319,18 +319,22 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     """Final loss over the factor, a line a mode, a panel a network and optimizer."""
     from matplotlib.figure import Figure
 
-    panels = list(dict.fromkeys((r["net"], r["optimizer"]) for r in rows))
-    figure = Figure(figsize=(3.2 * len(panels), 3), layout="constrained")
-    axes = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axis, panel in zip(axes, panels, strict=True):
-        for mode in dict.fromkeys(r["mode"] for r in rows):
-            mine = [r for r in rows if (r["net"], r["optimizer"], r["mode"]) == (*panel, mode)]
-            heights = [min(r["loss"], 100.0) if math.isfinite(r["loss"]) else 100.0 for r in mine]
-            axis.plot([r["factor"] for r in mine], heights, marker="o", label=mode)
-        axis.set(xscale="log", yscale="log", title=" ".join(panel), xlabel="rate / base rate")
-    axes[0].set_ylabel("final training loss")
-    axes[0].legend(fontsize="small")
-    figure.savefig(path, dpi=120)
+    nets, kinds = (list(dict.fromkeys(r[key] for r in rows)) for key in ("net", "optimizer"))
+    figure = Figure(figsize=(3 * len(kinds), 2.8 * len(nets)), layout="constrained")
+    axes = figure.subplots(len(nets), len(kinds), squeeze=False)
+    for net, line in zip(nets, axes, strict=True):
+        for kind, axis in zip(kinds, line, strict=True):
+            here = [r for r in rows if (r["net"], r["optimizer"]) == (net, kind)]
+            for mode in dict.fromkeys(r["mode"] for r in here):
+                mine = [r for r in here if r["mode"] == mode]
+                heights = [
+                    min(r["loss"], 100.0) if math.isfinite(r["loss"]) else 100.0 for r in mine
+                ]
+                axis.plot([r["factor"] for r in mine], heights, marker="o", label=mode)
+            axis.set(xscale="log", yscale="log", title=f"{net}, {kind}", xlabel="rate / base rate")
+        line[0].set_ylabel("final training loss")
+    axes[0, 0].legend(fontsize="small")
+    figure.savefig(path, dpi=100)
 
 
 def _share(text: str) -> float | str:

@@ -9,7 +9,7 @@ from tests.support.scripts import run_script
 
 @pytest.mark.slow
 def test_prints_a_row_for_each_loop() -> None:
-    words = ("--task", "static", "--steps", "200", "--rounds", "2", "--starts", "0")
+    words = ("--task", "static", "--steps", "1010", "--rounds", "2", "--starts", "0")
     done = run_script("scripts/bench/loop.py", *words)
     assert done.code in (0, 1), done.err  # two rounds do not tell the limit
     rows = [line.split("|")[1:-1] for line in done.out.splitlines() if line.startswith("| ")][1:]
