@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from kexue_pl.callbacks.rows import note_rows
+from kexue_pl.callbacks.rows import StepWatcher, note_rows
 from kexue_pl.distributed import all_reduce_sum, world_size
 from kexue_pl.run.errors import RunError
 
@@ -43,7 +43,7 @@ def all_finite(tensors: list[Tensor]) -> bool:
     return bool(all_reduce_sum(bad) == 0)
 
 
-class NonfiniteGuard(L.Callback):
+class NonfiniteGuard(StepWatcher):
     """Leaves a step out, on all ranks, when any rank's loss or gradient holds NaN or infinity.
 
     The gradients are taken away, so the optimizer and its state stay as they were. Skipped steps are
@@ -54,33 +54,20 @@ class NonfiniteGuard(L.Callback):
     """
 
     def __init__(self, limit: int = 5) -> None:
+        super().__init__()
         if limit < 1:
             raise ValueError(f"limit={limit}: must be at least 1")
         self.limit = limit
         self.skipped = 0
         self._in_a_row = 0
-        self._batch: Any = None
-        self._losses: list[Tensor] = []
         self._rows: list[int] = []
         self._stop = False
-
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        """Remember the batch, to name it."""
-        self._batch = batch
-
-    def on_before_backward(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor
-    ) -> None:
-        """Remember the loss; an accumulation window has several."""
-        self._losses.append(loss.detach())
 
     def on_before_optimizer_step(
         self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer
     ) -> None:
         """Take the gradients away where they are not finite."""
-        losses, self._losses = self._losses, []
+        losses = self.parts()
         if trainer.precision == "16-mixed":
             return  # the gradient scaler finds infinities itself and skips
         grads = [

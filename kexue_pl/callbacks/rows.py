@@ -1,4 +1,4 @@
-"""Names the rows of a batch that made trouble."""
+"""What a callback must remember to judge a step and to name the rows that made trouble."""
 
 from __future__ import annotations
 
@@ -11,7 +11,32 @@ from torch import Tensor
 
 from kexue_pl.distributed import all_gather_objects, rank
 
-__all__ = ["note_rows"]
+__all__ = ["StepWatcher", "note_rows"]
+
+
+class StepWatcher(L.Callback):
+    """Remembers the batch and the losses of the step that is being made."""
+
+    def __init__(self) -> None:
+        self._batch: Any = None
+        self._parts: list[Tensor] = []
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Remember the batch, to name it."""
+        self._batch = batch
+
+    def on_before_backward(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor
+    ) -> None:
+        """Remember the loss; an accumulation window has several."""
+        self._parts.append(loss.detach())
+
+    def parts(self) -> list[Tensor]:
+        """Losses (0-d) since the last call: one a batch, several in an accumulation window."""
+        parts, self._parts = self._parts, []
+        return parts
 
 
 def note_rows(trainer: L.Trainer, batch: Any, name: str, **facts: float) -> list[int]:

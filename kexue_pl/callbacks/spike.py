@@ -7,10 +7,9 @@ from statistics import median
 from typing import Any
 
 import lightning as L
-from torch import Tensor
 from torch.optim import Optimizer
 
-from kexue_pl.callbacks.rows import note_rows
+from kexue_pl.callbacks.rows import StepWatcher, note_rows
 from kexue_pl.distributed import all_reduce_sum, world_size
 from kexue_pl.run.errors import RunError
 from kexue_pl.run.log import logger
@@ -35,7 +34,7 @@ def bound(losses: list[float], factor: float) -> float:
     return middle + factor * max(spread, 0.01 * abs(middle))
 
 
-class Spike(L.Callback):
+class Spike(StepWatcher):
     """Watches the mean training loss of all ranks; all ranks act alike.
 
     A spike's gradients are taken away, so that neither weights nor optimizer move. With
@@ -63,6 +62,7 @@ class Spike(L.Callback):
         patience: int = 5,
         rewinds: int = 3,
     ) -> None:
+        super().__init__()
         if action not in ("skip", "rewind"):
             raise ValueError(f"action={action!r}: must be skip or rewind")
         if factor <= 0 or window < 4 or patience < 1 or rewinds < 1:
@@ -75,27 +75,13 @@ class Spike(L.Callback):
         self.spikes = self.rewound = 0
         self._losses: list[float] = []
         self._in_a_row = 0
-        self._parts: list[Tensor] = []
         self._back = False
-        self._batch: Any = None
-
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        """Remember the batch, to name it."""
-        self._batch = batch
-
-    def on_before_backward(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor
-    ) -> None:
-        """Remember the loss; an accumulation window has several."""
-        self._parts.append(loss.detach())
 
     def on_before_optimizer_step(
         self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer
     ) -> None:
         """Take the gradients of a spike away."""
-        parts, self._parts = self._parts, []
+        parts = self.parts()
         held = [p for g in optimizer.param_groups for p in g["params"] if p.grad is not None]
         if not parts or not held:
             return  # the guard against NaN was here before

@@ -136,7 +136,7 @@ class DataModule(L.LightningDataModule):
         self.counts: dict[str, int] = {}
         self._begin: tuple[int, int] | None = None
         self._batches: GlobalBatches | None = None
-        self._print: tuple[Any, str] | None = None
+        self._fingerprinted: tuple[Any, str] | None = None
 
     def texts(self) -> Iterable[str] | None:
         """Training texts that a tokenizer may be trained on; None where no tokenizer is needed."""
@@ -207,9 +207,12 @@ class DataModule(L.LightningDataModule):
         done = progress.processed
         whole, skip = divmod(done, max(1, int(self.trainer.num_training_batches)))
         epoch = self._batches.epoch if self._batches else 0
-        if self._print is None or self._print[0] is not self.train_set:
-            self._print = (self.train_set, self.fingerprint())  # once, not at every checkpoint
-        return {"epoch": epoch + whole, "skip": skip, "fingerprint": self._print[1]}
+        if self._fingerprinted is None or self._fingerprinted[0] is not self.train_set:
+            self._fingerprinted = (
+                self.train_set,
+                self.fingerprint(),
+            )  # once, not at every checkpoint
+        return {"epoch": epoch + whole, "skip": skip, "fingerprint": self._fingerprinted[1]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue after the batches that were trained; other data than before is an error."""
