@@ -10,37 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kexue_pl.retrieval import BeamState, PrefixIndex, sorted_rows
-from tests.retrieval.oracle import SEP, bases, below, tree
-
-
-def walk(index: PrefixIndex, root: dict[int, Any], leaves: dict[tuple[int, ...], list[int]]) -> int:
-    """Breadth first over all nodes, one batched call a level; returns the number of nodes."""
-    state, nodes, paths, seen = index.start(1), [root], [()], 0
-    while nodes:
-        seen += len(nodes)
-        lo, hi = index.leaves(state)
-        allowed, again = index.allowed(state), index.children(state)
-        for name in ("ptr", "beam", "token", "lo", "hi", "counts"):
-            assert np.array_equal(getattr(allowed, name), getattr(again, name)), name
-        for b, (node, path) in enumerate(zip(nodes, paths, strict=True)):
-            a, z = allowed.ptr[b], allowed.ptr[b + 1]
-            assert sorted(allowed.token[a:z].tolist()) == sorted(node)
-            want = below(path, leaves)
-            assert sorted(index.value(r) for r in range(lo[b], hi[b])) == want
-            assert allowed.counts[a:z].sum() == (len(want) if node else 0)
-            if z > a:
-                assert allowed.lo[a] == state.lo[b] and allowed.hi[z - 1] == state.hi[b]
-                assert (allowed.lo[a + 1 : z] == allowed.hi[a : z - 1]).all()
-            else:
-                assert tuple(index.key(int(lo[b]))) == path
-        beam = allowed.beam
-        chosen = index.choose(state, allowed, np.arange(len(beam)))
-        walked = index.advance(state.take(beam), allowed.token)
-        assert all(np.array_equal(x, y) for x, y in zip(chosen, walked, strict=True))
-        nodes = [nodes[b][t] for b, t in zip(beam.tolist(), allowed.token.tolist(), strict=True)]
-        paths = [(*paths[b], t) for b, t in zip(beam.tolist(), allowed.token.tolist(), strict=True)]
-        state = chosen
-    return seen
+from tests.retrieval.oracle import SEP, bases, tree, walk
 
 
 @settings(max_examples=60, deadline=None)

@@ -9,8 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from kexue_pl.models.tokenizers import train_tokenizer
 from kexue_pl.retrieval import PrefixIndex, Strings, index_file, key_files, split_subject
+from kexue_pl.retrieval.encode import encoder_of
+from tests.retrieval.oracle import tree, walk
 
 SEP = 1
 ROWS = [
@@ -94,3 +99,31 @@ def test_faults_name_the_file(tmp_path: Path) -> None:
 def test_from_triples_is_the_same_door(tmp_path: Path) -> None:
     index = PrefixIndex.from_triples(write(tmp_path, "tsv"), encode, separator=SEP)
     assert len(index) == len(ROWS)
+
+
+TOKENIZER = train_tokenizer(["龙晶（游戏）", "abc"], min_frequency=1)
+# The last five are in no vocabulary: 龍 and 𪚥 share their first byte with nothing known.
+texts = st.text(st.sampled_from("龙晶（）abA 龍𪚥😀é甲"), max_size=5)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(rows=st.lists(st.tuples(texts, texts, texts), min_size=1, max_size=20))
+def test_characters_outside_the_vocabulary_equal_the_nested_dict(
+    tmp_path: Path, rows: list[tuple[str, str, str]]
+) -> None:
+    path = tmp_path / "base.jsonl"
+    names = ("subject", "predicate", "object")
+    path.write_text("\n".join(json.dumps(dict(zip(names, r, strict=True))) for r in rows))
+    end = TOKENIZER.sep_token_id
+    index = index_file(path, encoder_of(TOKENIZER), separator=end)
+    items = []
+    for subject, predicate, answer in rows:
+        name, meaning = split_subject(subject)
+        given_ids = TOKENIZER([name, predicate, meaning], add_special_tokens=False)["input_ids"]
+        key = [t for ids in given_ids for t in (*ids, end)][:-1]
+        items.append((key, answer))
+    root, leaves = tree(items, end)
+    assert TOKENIZER.unk_token_id not in {t for key in leaves for t in key}
+    assert walk(index, root, leaves) >= 2
