@@ -31,6 +31,14 @@ PEERS = (
     "scipy",
     "numpy",
 )
+DATA, PAIRS = "KEXUE_DATA", "FOLDER"
+CALLS = {
+    "loop": [["--task", "mlm"], ["--task", "matching"]],
+    "matching": [["--epoch", "0"]],  # the epoch is in matching_training
+    "step_size": [[], ["--transformer"]],
+    "sts": [[PAIRS]],
+}
+"""What a benchmark is called with, once for each list of words; PAIRS is matching/ of the data."""
 
 
 def benchmarks() -> list[Path]:
@@ -38,15 +46,13 @@ def benchmarks() -> list[Path]:
     return sorted(path for path in HERE.glob("*.py") if path.name != Path(__file__).name)
 
 
-def command(path: Path) -> list[str] | None:
-    """How a benchmark is called; None if it needs data that is not here."""
-    words = [f"scripts/bench/{path.name}"]
-    if path.stem == "sts":
-        data = os.environ.get("KEXUE_DATA")
-        if data is None:
-            return None
-        words.append(str(Path(data) / "matching"))
-    return words
+def commands(path: Path) -> list[list[str]]:
+    """How a benchmark is called; never if it needs data that is not here."""
+    folder = Path(os.environ.get(DATA, "")) / "matching"
+    calls = CALLS.get(path.stem, [[]])
+    if DATA not in os.environ:
+        calls = [words for words in calls if PAIRS not in words]
+    return [[str(folder) if word == PAIRS else word for word in words] for words in calls]
 
 
 def machine() -> str:
@@ -72,22 +78,25 @@ def section(path: Path) -> tuple[str, bool]:
     about = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or path.stem
     title, _, rest = about.partition("\n")
     told = "\n".join(line for line in rest.strip().splitlines() if not line.startswith("    "))
-    words = command(path)
-    head = f"## {title.rstrip('.')}\n\n{told.strip()}\n"
-    if words is None:
-        return f"{head}\nNot run: needs KEXUE_DATA.\n", True
-    print(" ".join(["python", *words]), flush=True)
-    started = time.time()
+    parts = [f"## {title.rstrip('.')}", told.strip()]
+    calls = commands(path)
+    if not calls:
+        return "\n\n".join([*parts, f"Not run: needs {DATA}."]) + "\n", True
     env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, *words], cwd=ROOT, env=env, capture_output=True, text=True
-    )
-    print(f"  {time.time() - started:.0f} s, exit code {done.returncode}", flush=True)
-    if done.returncode:
-        print(done.stderr[-2000:], file=sys.stderr)
-        return f"{head}\nFailed with exit code {done.returncode}.\n", False
-    shown = words[:1] if path.stem != "sts" else [*words[:1], "FOLDER"]
-    return f"{head}\n`python {' '.join(shown)}`\n\n{done.stdout.strip()}\n", True
+    for words in calls:
+        call = [f"scripts/bench/{path.name}", *words]
+        print(" ".join(["python", *call]), flush=True)
+        started = time.time()
+        done = subprocess.run(
+            [sys.executable, *call], cwd=ROOT, env=env, capture_output=True, text=True
+        )
+        print(f"  {time.time() - started:.0f} s, exit code {done.returncode}", flush=True)
+        shown = [PAIRS if Path(word).is_dir() else word for word in words]
+        parts += [f"`python {' '.join([call[0], *shown])}`", done.stdout.strip()]
+        if done.returncode:
+            print(done.stderr[-2000:], file=sys.stderr)
+            return "\n\n".join([*parts, f"Failed: exit code {done.returncode}."]) + "\n", False
+    return "\n\n".join(parts) + "\n", True
 
 
 def main() -> int:

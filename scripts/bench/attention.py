@@ -13,22 +13,19 @@ of repeats in turn, one thread.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kexue_pl.attention import EntropyInvariant, ScaledAttention, register
+from kexue_pl.testing.memory import highest_memory, watch_memory
 
 SHAPES = [(16, 4, 64, 64), (8, 4, 256, 64), (4, 8, 512, 64), (2, 8, 1024, 64), (1, 8, 4096, 64)]
 """(batch, heads, n, head size), from many short rows to one long one."""
-
-CLEAR = Path("/proc/self/clear_refs")
-"""Linux starts counting the highest memory of a process anew when 5 is written here."""
 
 Step = Callable[[], object]
 
@@ -77,20 +74,6 @@ def attention_steps(shape: tuple[int, int, int, int], kind: str) -> dict[str, St
         function(layer, q, k, v, mask)[0].backward(grad)
 
     return {"plain": plain, "scaled": scaled}
-
-
-@contextmanager
-def peak(found: list[float]) -> Iterator[None]:
-    """Append what the block adds to the memory of the process at its highest, MiB (Linux)."""
-    CLEAR.write_text("5", encoding="ascii")
-    before = _memory("VmRSS")
-    yield
-    found.append((_memory("VmHWM") - before) / 1024)
-
-
-def _memory(field: str) -> int:
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(field))
 
 
 def bert_steps(*, padded: bool) -> dict[str, Step]:
@@ -143,7 +126,7 @@ def main() -> None:
             spent = alternated(attention_steps(shape, kind), arguments.seconds)
             _line(f"| {kind} | {'x'.join(map(str, shape))} |", spent)
 
-    if CLEAR.exists():
+    if sys.platform == "linux":
         _memory_table(shapes[-1])
 
     print("\n| step of BERT | sdpa, ms | entropy_invariant, ms | ratio |")
@@ -161,8 +144,9 @@ def _memory_table(shape: tuple[int, int, int, int]) -> None:
         found: list[float] = []
         for step in attention_steps(shape, kind).values():
             step()
-            with peak(found):
-                step()
+            before = watch_memory()
+            step()
+            found.append(highest_memory() - before)
         square = heads * n * n * 4 / 2**20
         print(f"| {kind} | {found[0]:.0f} | {found[1]:.0f} | {square:.0f} |", flush=True)
 

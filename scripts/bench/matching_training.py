@@ -7,7 +7,7 @@ linear schedule, clipping and CoSENT at scale 20, in one process, in turn. The t
 in memory to the trained weights: tokenization, batches, steps and the library's own logging are in it;
 neither side validates or writes a checkpoint. `ours, bucketed` also puts pairs of like length together
 (`data.bucket=true`), which pads less and changes the batches. Samples are pairs; samples/s are by CPU time,
-the best of the repeats, memory is the growth of the peak of one epoch as a process of its own sees it.
+the best of the repeats, memory is what one epoch adds at its peak, in a process of its own.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import contextlib
 import functools
 import io
 import logging
-import resource
 import subprocess
 import sys
 import tempfile
@@ -32,6 +31,7 @@ from kexue_pl.data.world_pairs import WorldPairs
 from kexue_pl.losses import CoSENT
 from kexue_pl.models import Small, Static
 from kexue_pl.optim.schedules import linear
+from kexue_pl.testing.memory import highest_memory, watch_memory
 
 SIDES = ("ours", "ours, bucketed", "sentence-transformers")
 MODELS = {
@@ -180,12 +180,12 @@ def memory(side: str, name: str, count: int, batch: int) -> float:
 
 
 def growth(side: str, name: str, count: int, batch: int) -> float:
-    """As `memory`, of this process; the first call of a process alone means something."""
+    """As `memory`, of this process."""
     runner(side, name, 2 * batch, batch)(Path(tempfile.mkdtemp()))  # imports, thread pools
     run = runner(side, name, count, batch)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = watch_memory()
     timed(run)
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return highest_memory() - before
 
 
 def compare(count: int, batch: int, repeats: int, *, with_memory: bool = True) -> None:

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from kexue_pl.balancers import MGDA, Equal
 from kexue_pl.gradients import fan_out, task_gradients
+from kexue_pl.testing.memory import highest_memory, watch_memory
 
 Step = Callable[[], None]
 PLAIN = "plain"
@@ -212,21 +213,16 @@ def peaks(kind: str, tasks: int) -> dict[str, float]:
         pid = os.fork()
         if pid == 0:
             ctypes.CDLL(None).malloc_trim(0)
-            start = _status("VmRSS")
+            start = watch_memory()
             step()
             step()
-            os.write(write, f"{_status('VmHWM') - start:.0f}".encode())
+            os.write(write, f"{highest_memory() - start:.0f}".encode())
             os._exit(0)
         os.waitpid(pid, 0)
         os.close(write)
         out[name] = float(os.read(read, 20).decode() or "nan")
         os.close(read)
     return out
-
-
-def _status(field: str) -> float:
-    with open("/proc/self/status") as file:
-        return int(next(line for line in file if line.startswith(field)).split()[1]) / 1024
 
 
 def main() -> None:
