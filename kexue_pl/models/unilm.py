@@ -1,4 +1,4 @@
-"""Specification of a UniLM: from a configuration, or over a pretrained BERT."""
+"""Specification of a UniLM: from a configuration, or over a pretrained BERT or RoFormer."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 
 from kexue_pl.models.loading import check_vocabulary, load_pretrained
 from kexue_pl.models.unilm_model import UniLMModel
+
+POSITIONS = ("absolute", "rope")
 
 
 class UniLM:
@@ -19,8 +21,9 @@ class UniLM:
         max_length: most tokens of question and key together.
         dropout: of hidden states and attention weights, 0 to 1.
         copy: let the output copy tokens of the question.
-        pretrained: local folder or hub name of a BERT or RoBERTa; its size and vocabulary replace
-            ``hidden_size``, ``layers``, ``heads``, ``max_length``. None draws weights anew.
+        positions: ``absolute`` (learned, BERT) or ``rope`` (rotary, RoFormer), for weights drawn anew.
+        pretrained: local folder or hub name of a BERT, RoBERTa or RoFormer; its size, positions and
+            vocabulary replace the settings above. None draws weights anew.
         vocab_size: most characters of a vocabulary that is trained.
         lr: learning rate that suits the model; the task's default.
     """
@@ -34,6 +37,7 @@ class UniLM:
         max_length: int = 192,
         dropout: float = 0.1,
         copy: bool = True,
+        positions: str = "absolute",
         pretrained: str | None = None,
         vocab_size: int = 16000,
         lr: float = 1e-3,
@@ -43,8 +47,12 @@ class UniLM:
                 f"model.hidden_size={hidden_size}, model.heads={heads}: "
                 "choose a multiple of model.heads"
             )
+        if positions not in POSITIONS:
+            expected = ", ".join(POSITIONS)
+            raise ValueError(f"model.positions={positions!r}: expected one of {expected}")
         self.hidden_size, self.layers, self.heads = hidden_size, layers, heads
         self.max_length, self.dropout, self.copy = max_length, dropout, copy
+        self.positions = positions
         self.pretrained, self.vocab_size, self.lr = pretrained, vocab_size, lr
 
     def load_tokenizer(self) -> Any:
@@ -74,25 +82,38 @@ class UniLM:
             tokenizer: whose vocabulary the embeddings cover.
             attention: a scaling of ``kexue_pl.attention``, None for the usual one.
         """
-        from transformers import AutoModel, BertModel
+        from transformers import BertModel
 
         if self.pretrained is not None:
-            body = load_pretrained(
-                AutoModel,
-                self.pretrained,
-                key="model.pretrained",
-                is_decoder=True,
-                add_pooling_layer=False,
-            )
+            body, rope = self._load()
             rows = body.get_input_embeddings().num_embeddings
             check_vocabulary(tokenizer, rows, key=f"model.pretrained={self.pretrained}")
         else:
             body = BertModel(self._config(tokenizer), add_pooling_layer=False)
+            rope = self.positions == "rope"
         if attention is not None:
             from kexue_pl.attention import install
 
             install(body, attention)
-        return UniLMModel(body, copy=self.copy)
+        return UniLMModel(body, copy=self.copy, rope=rope)
+
+    def _load(self) -> tuple[Any, bool]:
+        """The pretrained body, and whether its positions are rotary."""
+        from transformers import AutoConfig, AutoModel, BertModel
+
+        assert self.pretrained is not None
+        key = "model.pretrained"
+        config = load_pretrained(AutoConfig, self.pretrained, key=key)
+        if config.model_type != "roformer":
+            options = {"is_decoder": True, "add_pooling_layer": False}
+            return load_pretrained(AutoModel, self.pretrained, key=key, **options), False
+        from kexue_pl.attention.roformer import bert_config, copy_weights
+
+        settings = bert_config(config)
+        settings.is_decoder = True
+        body = BertModel(settings, add_pooling_layer=False)
+        copy_weights(load_pretrained(AutoModel, self.pretrained, key=key), body)
+        return body, True
 
     def _config(self, tokenizer: Any) -> Any:
         from transformers import BertConfig

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from kexue_pl.models.copy_head import CopyHead
 from kexue_pl.models.key_model import KeyModel, Tokens
+from kexue_pl.models.rotary import Rotary
 from kexue_pl.models.unilm_mask import additive, unilm_sees
 from kexue_pl.penalties.outputs import listening, record_output
 from kexue_pl.retrieval.decoder import StepDecoder
@@ -25,11 +26,13 @@ class UniLMModel(KeyModel):
         body: a transformers model with ``input_ids``, ``token_type_ids``, ``position_ids``, a 4-D
             additive ``attention_mask`` and a key/value cache, built as a decoder.
         copy: let the head copy from the question.
+        rope: rotary positions in place of the body's own.
     """
 
-    def __init__(self, body: Any, *, copy: bool = True) -> None:
+    def __init__(self, body: Any, *, copy: bool = True, rope: bool = False) -> None:
         super().__init__()
         self.body = body
+        self.rotary = Rotary(body) if rope else None
         self.max_length = int(body.config.max_position_embeddings)
         self.head = CopyHead(int(body.config.hidden_size), int(body.config.vocab_size), copy=copy)
         # transformers renamed the argument between minor versions.
@@ -53,8 +56,12 @@ class UniLMModel(KeyModel):
     ) -> Tensor:
         """Hidden states (B, Q, H) of ``ids`` (B, Q), whose rows of ``sees`` (B, Q, K) are bool.
 
-        K counts cached positions first, then the Q new ones, which are added to ``cache``.
+        K counts cached positions first, then the Q new ones, which are added to ``cache``. Without
+        ``positions`` (B, Q) they are counted from 0.
         """
+        if self.rotary is not None:
+            counted = torch.arange(ids.shape[1], device=ids.device)
+            self.rotary.place(counted if positions is None else positions)
         inputs: dict[str, Any] = {
             "input_ids": ids,
             "token_type_ids": segment,

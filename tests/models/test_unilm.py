@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import transformers as hf
 
 from kexue_pl.attention import EntropyInvariant, Scaling, Standard
 from kexue_pl.models.tree_decoder import TreeDecoder
@@ -24,12 +27,14 @@ class Tokens:
 
 
 def small(attention: Scaling | None = None, *, copy: bool = True, kind: str = "sdpa") -> UniLMModel:
+    """A model; a kind that begins with "rope" has rotary positions."""
     torch.manual_seed(0)
-    spec = UniLM(hidden_size=32, layers=2, heads=2, max_length=48, copy=copy)
+    positions = "rope" if kind.startswith("rope") else "absolute"
+    spec = UniLM(hidden_size=32, layers=2, heads=2, max_length=48, copy=copy, positions=positions)
     model = spec.build(Tokens(), attention=attention).eval()
     torch.nn.init.normal_(model.head.bias, std=1.0)
     if attention is None:
-        model.body.set_attn_implementation(kind)
+        model.body.set_attn_implementation(kind.removeprefix("rope "))
     return model
 
 
@@ -47,6 +52,9 @@ KINDS = [
     ("sdpa", None),
     ("ours", EntropyInvariant(base=8, floor=2)),
     ("plain", Standard()),
+    ("rope eager", None),
+    ("rope sdpa", None),
+    ("rope", EntropyInvariant(base=8, floor=2)),
 ]
 
 
@@ -168,3 +176,53 @@ def test_one_token_has_the_gradients_of_the_whole_distribution(copy: bool) -> No
 def test_indivisible_heads_are_refused() -> None:
     with pytest.raises(ValueError, match=r"model.hidden_size=30, model.heads=4"):
         UniLM(hidden_size=30)
+
+
+@torch.no_grad()
+def test_rotary_logits_depend_on_distances_alone() -> None:
+    model, rows = small(kind="rope sdpa"), batch()
+    for layer in model.body.encoder.layer:  # attention that is not almost even
+        layer.attention.self.query.weight.mul_(20)
+        layer.attention.self.key.weight.mul_(20)
+    ids, segment, sees = rows["input_ids"], rows["segment"], torch.ones(2, 11, 11).bool()
+    places = torch.arange(11).expand(2, 11)
+    first, moved, spread = (
+        model.states(ids, segment, sees, positions)
+        for positions in (places, places + 30, 2 * places)
+    )
+    torch.testing.assert_close(first, moved, atol=1e-5, rtol=1e-5)
+    assert (first - spread).abs().max() > 1e-2
+
+
+def test_a_pretrained_roformer_gives_its_own_states(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = hf.RoFormerConfig(
+        vocab_size=VOCABULARY,
+        embedding_size=32,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=48,
+    )
+    original = hf.RoFormerModel(config).eval()
+    with torch.no_grad():
+        for parameter in original.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn_like(parameter) * 0.1)
+    original.save_pretrained(tmp_path)
+    tokenizer = SimpleNamespace(get_vocab=lambda: {"a": VOCABULARY - 1})
+    model = UniLM(pretrained=str(tmp_path)).build(tokenizer).eval()
+    rows = batch()
+    ids, segment = rows["input_ids"][:1], rows["segment"][:1]
+    with torch.no_grad():
+        want = original(ids, token_type_ids=segment).last_hidden_state
+        got = model.states(ids, segment, torch.ones(1, 11, 11, dtype=torch.bool))
+    torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-5)
+
+
+def test_unknown_positions_are_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"model.positions='alibi': expected one of absolute, rope"
+    ):
+        UniLM(positions="alibi")
