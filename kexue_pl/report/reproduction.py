@@ -170,6 +170,7 @@ class Reproduction:
             "## Claims\n\nDifferences are paired by seed: mean ± standard error [95 % interval of "
             "Student's t]. A claim holds, or does not, if the whole interval says so.",
             "| claim | difference | seeds | verdict |\n|---|---|---|---|\n" + own,
+            recipe.get("remarks", "").strip(),
             "\n".join(f"![{path.stem}](figures/{path.name})" for path in figures),
             f"Written by `python scripts/reproduce.py {self.number}`.",
         ]

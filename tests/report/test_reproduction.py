@@ -14,6 +14,7 @@ RECIPE: dict[str, Any] = {
     "about": "About.",
     "published": "None.",
     "setup": "Two rules.",
+    "remarks": "Why it is so.",
     "metrics": ["test/a"],
     "tune": {"key": "optimizer.lr", "by": "val/a"},
     "findings": [
@@ -46,6 +47,7 @@ def test_page_holds_table_verdict_and_figure(tmp_path: Path) -> None:
     # Chosen by validation (lr=2), not by the better test value of lr=1.
     assert "| A | 3 | 2 | 0.8100 ± 0.0058 |" in text
     assert "| A beats B | +0.7100 ± 0.0058 [+0.6852, +0.7348] | 3 | holds |" in text
+    assert text.index("A beats B") < text.index("Why it is so.") < text.index("Written by")
     assert (tmp_path / "figures" / "8870.png").stat().st_size > 5000
     index = write_index(tmp_path, {"8870": RECIPE, "8896": RECIPE}).read_text(encoding="utf-8")
     assert "| [8870](8870.md) | 多任务 | holds |" in index
