@@ -149,7 +149,8 @@ class Reproduction:
     def write(self, folder: Path) -> Path:
         """Write N.md and its figures; the page's path."""
         findings = self.findings()
-        figures = [self._plot(folder / "figures"), *self._copied(folder / "figures")]
+        drawn = folder / "figures"
+        figures = [self._plot(drawn), *self._lines(drawn), *self._copied(drawn)]
         recipe = self.recipe
         own = "\n".join(
             f"| {claim} | {found} | {found.n} | {verdict} |" for claim, found, verdict in findings
@@ -198,6 +199,26 @@ class Reproduction:
             axis.set_yticklabels(names if metric == metrics[0] else [])
         return save(figure, folder / f"{self.number}.png")
 
+    def _lines(self, folder: Path) -> list[Path]:
+        """Families of metrics, `test/accuracy@64` and so on, as a line a setting over the number."""
+        out = []
+        for name, asked in self.recipe.get("lines", {}).items():
+            figure, axis = new_figure()
+            for label in dict.fromkeys(row.label for row in self.rows):
+                found = _family([row for row in self.rows if row.label == label], asked["metric"])
+                heights = [mean(values) for values in found.values()]
+                axis.errorbar(
+                    list(found), heights, _errors(found), marker="o", capsize=3, label=label
+                )
+            numbers = list(_family(self.rows, asked["metric"]))
+            axis.set_xscale("log")
+            axis.set_xticks(numbers, [str(number) for number in numbers])
+            axis.set_xticks([], minor=True)
+            axis.set(xlabel=asked["x"], ylabel=asked["y"])
+            axis.legend()
+            out.append(save(figure, folder / f"{self.number}_{name}.png"))
+        return out
+
     def _copied(self, folder: Path) -> list[Path]:
         """Plots of the runs that the recipe asks for, as (name, pattern below the work folder)."""
         out = []
@@ -208,6 +229,27 @@ class Reproduction:
                 shutil.copyfile(found[0], target)
                 out.append(target)
         return out
+
+
+def _family(rows: Rows, prefix: str) -> dict[int, list[float]]:
+    """Values over seeds by the number behind the prefix, in order."""
+    numbers = sorted(
+        {
+            int(name.removeprefix(prefix))
+            for row in rows
+            for name in row.metrics
+            if name.startswith(prefix)
+        }
+    )
+    return {n: [row.metrics[f"{prefix}{n}"] for row in rows] for n in numbers}
+
+
+def _errors(family: dict[int, list[float]]) -> list[float]:
+    """Standard errors; 0 where there is one value."""
+    return [
+        stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+        for values in family.values()
+    ]
 
 
 def _cell(values: list[float]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kexue_pl.report.reproduction import Reproduction, Row, rows_of_csv, write_index
+from kexue_pl.report.reproduction import Reproduction, Row, _family, rows_of_csv, write_index
 
 RECIPE: dict[str, Any] = {
     "title": "多任务",
@@ -52,6 +52,20 @@ def test_page_holds_table_verdict_and_figure(tmp_path: Path) -> None:
     index = write_index(tmp_path, {"8870": RECIPE, "8896": RECIPE}).read_text(encoding="utf-8")
     assert "| [8870](8870.md) | 多任务 | holds |" in index
     assert "| 8896 | 多任务 | not run |" in index
+
+
+def test_a_family_of_metrics_becomes_a_line_a_setting(tmp_path: Path) -> None:
+    found = [
+        Row(name, seed, {"test/a": 1.0, "test/a@64": seed + shift, "test/a@1024": shift})
+        for name, shift in (("A", 1.0), ("B", 0.0))
+        for seed in range(2)
+    ]
+    recipe = {**RECIPE, "lines": {"by_length": {"metric": "test/a@", "x": "tokens", "y": "a"}}}
+    del recipe["tune"]
+    page = Reproduction("8823", recipe, "small", [], found, tmp_path)
+    assert _family(page.rows[:2], "test/a@") == {64: [1.0, 2.0], 1024: [1.0, 1.0]}
+    assert "figures/8823_by_length.png" in page.write(tmp_path).read_text(encoding="utf-8")
+    assert (tmp_path / "figures" / "8823_by_length.png").stat().st_size > 5000
 
 
 def test_a_run_that_is_not_there_is_named(tmp_path: Path) -> None:
