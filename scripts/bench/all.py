@@ -77,7 +77,7 @@ def section(path: Path) -> tuple[str, bool]:
     """Run a benchmark; its part of the page, and whether it ended well."""
     about = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or path.stem
     title, _, rest = about.partition("\n")
-    told = "\n".join(line for line in rest.strip().splitlines() if not line.startswith("    "))
+    told = "\n".join(line for line in rest.splitlines() if not line.startswith("    "))
     parts = [f"## {title.rstrip('.')}", told.strip()]
     calls = commands(path)
     if not calls:
