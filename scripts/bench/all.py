@@ -33,7 +33,6 @@ PEERS = (
 )
 DATA, PAIRS = "KEXUE_DATA", "FOLDER"
 CALLS = {
-    "loop": [["--task", "mlm"], ["--task", "matching"]],
     "matching": [["--epoch", "0"]],  # the epoch is in matching_training
     "step_size": [[], ["--transformer"]],
     "sts": [[PAIRS]],
