@@ -10,7 +10,9 @@ thread, and the same character vocabulary. Validation Spearman as mean and stand
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
+import io
 import tempfile
 import time
 from pathlib import Path
@@ -96,9 +98,11 @@ def peers(train: Rows, valid: Rows, seed: int) -> tuple[float, float]:
             use_cpu=True,
         )
         loss = CoSENTLoss(model, scale=SCALE)
-        SentenceTransformerTrainer(
+        trainer = SentenceTransformerTrainer(
             model=model, args=arguments, train_dataset=data, loss=loss
-        ).train()
+        )
+        with contextlib.redirect_stdout(io.StringIO()):  # what it logs
+            trainer.train()
     left, right = (
         model.encode([row[side] for row in valid], convert_to_tensor=True) for side in (0, 1)
     )
@@ -118,11 +122,12 @@ def main() -> None:
     chosen: Any = parser.parse_args()
     torch.set_num_threads(1)
     train, valid = (read(chosen.folder / f"STS-B.{part}.data") for part in ("train", "valid"))
-    print(f"STS-B: {len(train)} training and {len(valid)} validation pairs; seeds {chosen.seeds}")
-    print(f"TF-IDF cosine           {tfidf(train, valid):.4f}")
+    print(f"{len(train)} training and {len(valid)} validation pairs, seeds {chosen.seeds}\n")
+    print("| encoder | Spearman | s a run | of |\n|---|---|---|---|")
+    print(f"| TF-IDF, cosine | {tfidf(train, valid):.4f} | | |")
     for name, what, results in (
         (
-            "kexue_pl static",
+            "ours, static",
             "the whole command, imports, plots and checkpoints included",
             [ours(chosen.folder, seed) for seed in chosen.seeds],
         ),
@@ -133,7 +138,7 @@ def main() -> None:
         ),
     ):
         scores, seconds = zip(*results)
-        print(f"{name:<23} {shown(list(scores))}   {mean(seconds):.1f} s a run ({what})")
+        print(f"| {name} | {shown(list(scores))} | {mean(seconds):.1f} | {what} |", flush=True)
 
 
 if __name__ == "__main__":
