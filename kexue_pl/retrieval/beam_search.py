@@ -127,7 +127,7 @@ class _Search:
     def _log_p(self, logits: Tensor, children: Children, beam: Ints) -> Floats:
         """Log-probability of every child."""
         if not self.renormalise:
-            logits = logits.float().log_softmax(-1)
+            logits = log_probabilities(logits)
         flat = torch.from_numpy(beam * logits.shape[-1] + children.token).to(logits.device)
         log_p = logits.reshape(-1)[flat].double().cpu().numpy()
         if self.renormalise and self.lookahead is not None:
@@ -165,6 +165,11 @@ class _Search:
         self.tokens = self.tokens[live]
         if self.rows is not None:
             self.rows = self.rows[live]
+
+
+def log_probabilities(logits: Tensor) -> Tensor:
+    """``log_softmax`` over the last dimension, in float32 at least."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
 
 
 def segment_logsumexp(x: Floats, ptr: Ints) -> Floats:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from kexue_pl.retrieval.beam_search import best_per_group
+from kexue_pl.retrieval.beam_search import best_per_group, log_probabilities
 from kexue_pl.retrieval.decoder import StepDecoder
 
 
@@ -28,7 +28,7 @@ def free_beam_search(
     tokens = np.zeros((batch, 0), np.int64)
     logits = decoder.start()
     for _ in range(max_steps):
-        top = logits.float().log_softmax(-1).topk(min(beams, logits.shape[-1]), -1)
+        top = log_probabilities(logits).topk(min(beams, logits.shape[-1]), -1)
         total = (score[:, None] + top.values.double().cpu().numpy()).reshape(-1)
         beam = np.repeat(np.arange(len(question)), top.values.shape[1])
         keep = best_per_group(question[beam], total, beams)

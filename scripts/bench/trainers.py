@@ -30,6 +30,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from kexue_pl.models.loading import load_pretrained
 from kexue_pl.testing.memory import highest_memory, watch_memory
 
 SIDES = ("ours", "transformers")
@@ -158,7 +159,7 @@ def their_mlm(folder: Path, out: Path) -> None:
         TrainingArguments,
     )
 
-    tokenizer = AutoTokenizer.from_pretrained(folder / "model")
+    tokenizer = load_pretrained(AutoTokenizer, str(folder / "model"))
     lines = load_dataset(
         "text", data_files=str(folder / "text.txt"), split="train", cache_dir=str(out / "cache")
     )
@@ -176,7 +177,7 @@ def their_mlm(folder: Path, out: Path) -> None:
 
     packed = lines.map(tokens, batched=True, remove_columns=["text"]).map(cut, batched=True)
     Trainer(
-        model=AutoModelForMaskedLM.from_pretrained(folder / "model"),
+        model=load_pretrained(AutoModelForMaskedLM, str(folder / "model")),
         args=arguments(TrainingArguments, out),
         train_dataset=packed,
         data_collator=DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15),
@@ -194,8 +195,8 @@ def their_kgclue(folder: Path, out: Path) -> None:
         Seq2SeqTrainingArguments,
     )
 
-    tokenizer = AutoTokenizer.from_pretrained(folder / "model")
-    model = AutoModelForSeq2SeqLM.from_pretrained(folder / "model")
+    tokenizer = load_pretrained(AutoTokenizer, str(folder / "model"))
+    model = load_pretrained(AutoModelForSeq2SeqLM, str(folder / "model"))
     rows = load_dataset(
         "csv",
         data_files=str(folder / "pairs.tsv"),
@@ -251,7 +252,7 @@ def count(task: str, folder: Path) -> tuple[int, str]:
         return len((folder / "pairs.tsv").read_text(encoding="utf-8").splitlines()), "questions"
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder / "model")
+    tokenizer = load_pretrained(AutoTokenizer, str(folder / "model"))
     text = (folder / "text.txt").read_text(encoding="utf-8")
     return len(tokenizer(text, add_special_tokens=False)["input_ids"]), "tokens"
 
