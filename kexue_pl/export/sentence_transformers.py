@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,12 @@ def _transformer(restored: Restored) -> tuple[nn.Module, nn.Module]:
     with tempfile.TemporaryDirectory() as name:
         model.encoder.body.save_pretrained(name)
         restored.tokenizer.save_pretrained(name)
-        body = Transformer(name, max_seq_length=model.encoder.max_length)
+        level = logging.root.manager.disable
+        logging.disable(logging.WARNING)  # it would report the pooler that is zeroed below
+        try:
+            body = Transformer(name, max_seq_length=model.encoder.max_length)
+        finally:
+            logging.disable(level)
     pooler = getattr(body.model, "pooler", None)
     if pooler is not None and getattr(model.encoder.body, "pooler", None) is None:
         # Ours has none; theirs is never read, yet a file should not differ from run to run.
