@@ -208,10 +208,8 @@ class DataModule(L.LightningDataModule):
         whole, skip = divmod(done, max(1, int(self.trainer.num_training_batches)))
         epoch = self._batches.epoch if self._batches else 0
         if self._fingerprinted is None or self._fingerprinted[0] is not self.train_set:
-            self._fingerprinted = (
-                self.train_set,
-                self.fingerprint(),
-            )  # once, not at every checkpoint
+            # Once, not at every checkpoint.
+            self._fingerprinted = self.train_set, self.fingerprint()
         return {"epoch": epoch + whole, "skip": skip, "fingerprint": self._fingerprinted[1]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -109,7 +109,10 @@ class UniLM:
             return load_pretrained(AutoModel, self.pretrained, key=key, **options), False
         from kexue_pl.attention.roformer import bert_config, copy_weights
 
-        settings = bert_config(config)
+        try:
+            settings = bert_config(config)
+        except ValueError as error:
+            raise ValueError(f"{key}={self.pretrained}: {error}") from None
         settings.is_decoder = True
         body = BertModel(settings, add_pooling_layer=False)
         copy_weights(load_pretrained(AutoModel, self.pretrained, key=key), body)

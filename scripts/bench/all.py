@@ -27,9 +27,11 @@ PEERS = (
     "transformers",
     "sentence-transformers",
     "torchjd",
+    "LibMTL",
     "marisa-trie",
     "scipy",
     "numpy",
+    "numba",
 )
 DATA, PAIRS = "KEXUE_DATA", "FOLDER"
 CALLS = {

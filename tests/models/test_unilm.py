@@ -221,6 +221,12 @@ def test_a_pretrained_roformer_gives_its_own_states(tmp_path: Path) -> None:
     torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-5)
 
 
+def test_a_roformer_that_does_not_fit_is_refused_with_its_setting(tmp_path: Path) -> None:
+    hf.RoFormerConfig(embedding_size=16, hidden_size=32).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"model.pretrained=.*embedding_size=16, hidden_size=32"):
+        UniLM(pretrained=str(tmp_path)).build(SimpleNamespace())
+
+
 def test_unknown_positions_are_refused() -> None:
     with pytest.raises(
         ValueError, match=r"model.positions='alibi': expected one of absolute, rope"
