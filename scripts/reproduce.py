@@ -36,8 +36,12 @@ def recipes() -> dict[str, dict[str, Any]]:
     }
 
 
-def run(command: list[str], folder: Path, done: Any, fresh: bool) -> None:
+def run(
+    command: list[str], folder: Path, done: Any, fresh: bool, how: tuple[str, ...] = ()
+) -> None:
     """Run a command that writes below `folder`, unless it has done so already.
+
+    `how` are words that change how it runs and not what comes of it.
 
     Raises:
         RuntimeError: it failed; the message names the log.
@@ -50,7 +54,9 @@ def run(command: list[str], folder: Path, done: Any, fresh: bool) -> None:
     folder.mkdir(parents=True)
     print("  " + " ".join(command[1:]), flush=True)
     with open(folder / "log.txt", "w", encoding="utf-8") as log:
-        code = subprocess.run(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT).returncode
+        code = subprocess.run(
+            [*command, *how], cwd=ROOT, stdout=log, stderr=subprocess.STDOUT
+        ).returncode
     if code or not done(folder):
         raise RuntimeError(f"exit code {code}, see {folder / 'log.txt'}")
     told.write_text(json.dumps(command))
@@ -72,13 +78,14 @@ def reproduce(number: str, recipe: dict[str, Any], given: argparse.Namespace) ->
     for name, overrides in plan.get("sweeps", {}).items():
         words = ["train.py", "-m", *overrides, f"seed={seeds}"]
         commands.append("python " + " ".join(words))
-        side = ["sweep=joblib", f"hydra.launcher.n_jobs={given.jobs}"] if given.jobs > 1 else []
+        side = ("sweep=joblib", f"hydra.launcher.n_jobs={given.jobs}") if given.jobs > 1 else ()
         folder = home / name
         run(
-            [sys.executable, *words, *side, *given.override, f"paths.sweep_dir={folder}"],
+            [sys.executable, *words, *given.override, f"paths.sweep_dir={folder}"],
             folder,
             completed,
             given.fresh,
+            side,
         )
         rows += rows_of_sweep(folder, name if len(plan["sweeps"]) > 1 else "")
     for name, script in plan.get("scripts", {}).items():
