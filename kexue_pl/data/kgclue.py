@@ -36,8 +36,8 @@ class KgCLUE(QuestionData):
             the weights of the parts of an answer, since predicates of a test are new.
         tune_rows: at most so many of those questions are looked at.
         resplit: mix train and valid and split again, so that predicates of valid occur in train.
-        batch_size, eval_batch_size, num_workers, seed, max_question, max_length, swap, noise,
-        index, strict: as in ``QuestionData``.
+        batch_size, eval_batch_size, num_workers, seed, max_question, max_length, swap, rename,
+        noise, index, strict: as in ``QuestionData``.
         on_error, max_bad, bad_rows: bad rows, as in ``Files``.
 
     Raises:
@@ -64,6 +64,7 @@ class KgCLUE(QuestionData):
         max_question: int = 72,
         max_length: int = 128,
         swap: float = 0.5,
+        rename: float = 0.0,
         noise: float = 0.0,
         index: str | None = None,
         strict: bool = False,
@@ -79,6 +80,7 @@ class KgCLUE(QuestionData):
             max_question=max_question,
             max_length=max_length,
             swap=swap,
+            rename=rename,
             noise=noise,
             index=index,
             strict=strict,

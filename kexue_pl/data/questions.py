@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import random
 from collections.abc import Iterable, Sequence
@@ -17,6 +18,7 @@ from kexue_pl.reading import DataError
 from kexue_pl.reading.errors import shown
 from kexue_pl.reading.lines import near_names
 from kexue_pl.retrieval import PrefixIndex, Strings, build_index, fingerprint
+from kexue_pl.retrieval.choices import Choices
 from kexue_pl.retrieval.encode import Encode, concatenate, encoder_of
 
 _LOG = logging.getLogger(__name__)
@@ -40,6 +42,9 @@ class QuestionData(DataModule):
         max_length: longest training row in tokens, question and key together.
         swap: share of the training rows whose name is replaced, in question and key, by the name
             of another row or by random characters of the base's names: teaches copying.
+        rename: share of the training rows in which every character that question and key share
+            outside the name is replaced, in both, by a random one: teaches that a predicate is
+            made of what the question says.
         noise: share of the characters around the name that are left out of a training question, and
             chance of a few foreign ones: the wording of a test is new.
         index: folder of a stored index to answer from, instead of one built from the base.
@@ -58,6 +63,7 @@ class QuestionData(DataModule):
         max_question: int = 72,
         max_length: int = 128,
         swap: float = 0.3,
+        rename: float = 0.0,
         noise: float = 0.0,
         index: str | None = None,
         strict: bool = False,
@@ -70,14 +76,17 @@ class QuestionData(DataModule):
         )
         if not 0 <= swap <= 1:
             raise ValueError(f"data.swap={swap}: a share between 0 and 1")
+        if not 0 <= rename <= 1:
+            raise ValueError(f"data.rename={rename}: a share between 0 and 1")
         if not 0 <= noise < 1:
             raise ValueError(f"data.noise={noise}: a share from 0 to below 1")
         self.max_question, self.max_length, self.swap = max_question, max_length, swap
-        self.noise = noise
+        self.noise, self.rename = noise, rename
         self.index, self.strict = index, strict
         self.base: list[Record] = []
         self._measured = False
         self.tune_set: list[Row] = []  # questions of predicates kept from training, if any
+        self.choices: Choices | None = None  # what the base allows beside each training key
         self._letters: list[str] = []
 
     def texts(self) -> Iterable[str]:
@@ -177,6 +186,16 @@ class QuestionData(DataModule):
         kept = [strings[i][: self.max_question] for i in range(len(strings))]
         return Strings.of(kept)
 
+    def train_keys(self) -> list[list[int]]:
+        """Tokens of the key of every training row, a separator after each segment."""
+        rows, sep = self.train_set or [], self.tokenizer.sep_token_id
+        parts = self.encode([text for row in rows for text in row["key"]])
+        ends = [*_starts(rows).tolist(), len(parts)]
+        return [
+            [token for k in range(a, b) for token in (*parts[k], sep)]
+            for a, b in itertools.pairwise(ends)
+        ]
+
     def sources(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """``[CLS] Q [SEP]`` of each question, padded: ids (B, L) and mask (B, L)."""
         cls, sep = self.tokenizer.cls_token_id, self.tokenizer.sep_token_id
@@ -187,7 +206,7 @@ class QuestionData(DataModule):
         """The article's layout: ``[CLS] Q [SEP] S [SEP] P [SEP] M [SEP]``, segment 0 up to the
         first SEP.
         """
-        rows = [self._augmented(row) for row in rows]
+        given, rows = rows, [self._augmented(row) for row in rows]
         cls, sep = self.tokenizer.cls_token_id, self.tokenizer.sep_token_id
         questions = self.question_tokens([row["question"] for row in rows])
         keys = self.encode([text for row in rows for text in row["key"]])
@@ -203,9 +222,14 @@ class QuestionData(DataModule):
         input_ids, mask = self._pad(ids)
         segment, _ = self._pad(segments)
         number = torch.tensor([row["row_id"] for row in rows])
-        return {
+        batch = {
             "input_ids": input_ids, "segment": segment, "attention_mask": mask, "row_id": number
         }  # fmt: skip
+        if self.choices is not None and all(row.get("train") for row in given):
+            targets = [[t for t, s in zip(*row, strict=True) if s] for row in zip(ids, segments)]
+            choices = self.choices.batch([row["row_id"] for row in given], targets)
+            batch["choices"] = torch.from_numpy(choices)
+        return batch
 
     def _lengths(self) -> list[int]:
         return [len(row["question"]) + sum(map(len, row["key"])) for row in self.train_set or []]
@@ -231,14 +255,26 @@ class QuestionData(DataModule):
         before, found, after = question.partition(name) if name else (question, "", "")
         if found and draw.random() < self.swap:
             found = self._other_name(draw)
+        rest = list(row["key"][1:])
+        if self.rename and draw.random() < self.rename:
+            before, after, *rest = self._renamed([before, after], rest, draw)
         if self.noise:
             before, after = (self._noisy(text, draw) for text in (before, after))
-        return {**row, "question": before + found + after, "key": (found or name, *row["key"][1:])}
+        return {**row, "question": before + found + after, "key": (found or name, *rest)}
 
     def _other_name(self, draw: random.Random) -> str:
         if self.train_set and draw.random() < 0.5:
             return str(self.train_set[draw.randrange(len(self.train_set))]["key"][0])
         return "".join(draw.choices(self._alphabet(), k=draw.randint(2, 6)))
+
+    def _renamed(self, wording: list[str], rest: list[str], draw: random.Random) -> list[str]:
+        """The texts with every character that both lists hold replaced by one of the names'."""
+        said = "".join(wording)
+        shared = [c for c in dict.fromkeys("".join(rest)) if c in said and not c.isspace()]
+        letters = self._alphabet()
+        count = min(len(shared), len(letters))
+        table = str.maketrans(dict(zip(shared, draw.sample(letters, count), strict=False)))
+        return [text.translate(table) for text in (*wording, *rest)]
 
     def _noisy(self, text: str, draw: random.Random) -> str:
         """Characters left out, and sometimes a few foreign ones in front."""

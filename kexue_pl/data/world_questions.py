@@ -16,8 +16,8 @@ class WorldQuestions(QuestionData):
 
     Args:
         per_fact: wordings of each training fact, at least 1.
-        batch_size, eval_batch_size, num_workers, seed, max_question, max_length, swap, noise,
-        index: as in ``QuestionData``.
+        batch_size, eval_batch_size, num_workers, seed, max_question, max_length, swap, rename,
+        noise, index: as in ``QuestionData``.
     """
 
     def __init__(
@@ -31,6 +31,7 @@ class WorldQuestions(QuestionData):
         max_question: int = 72,
         max_length: int = 128,
         swap: float = 0.6,
+        rename: float = 0.0,
         noise: float = 0.15,
         index: str | None = None,
     ) -> None:
@@ -42,6 +43,7 @@ class WorldQuestions(QuestionData):
             max_question=max_question,
             max_length=max_length,
             swap=swap,
+            rename=rename,
             noise=noise,
             index=index,
         )

@@ -88,6 +88,30 @@ class CopyHead(nn.Module):
         mixed: Tensor = (1 - gate) * written.exp() + gate * copied
         return mixed.clamp_min(TINY).log()
 
+    def of_choices(
+        self,
+        choices: Tensor,
+        states: Tensor,
+        tokens: Tensor,
+        embeddings: Tensor,
+        source: Tensor,
+        ids: Tensor,
+        mask: Tensor,
+    ) -> Tensor:
+        """Log-probabilities of C tokens at each position, (N, T, C): ``forward`` gathered at
+        ``choices`` (N, T, C).
+        """
+        logits = self._logits(states, embeddings)
+        written = logits.gather(-1, choices) - logits.logsumexp(-1, keepdim=True)
+        if not self.copy:
+            return torch.as_tensor(written)
+        points = self._pointer(states, tokens, source, ids, mask)
+        same = (ids[:, None, :, None] == choices[:, :, None, :]).to(points.dtype)
+        copied = (points[:, :, None, :] @ same)[:, :, 0]
+        gate = self.gate(states).float().sigmoid()
+        mixed: Tensor = (1 - gate) * written.exp() + gate * copied
+        return mixed.clamp_min(TINY).log()
+
     def _logits(self, states: Tensor, embeddings: Tensor) -> Tensor:
         return F.linear(self.transform(states), embeddings, self.bias).float()
 

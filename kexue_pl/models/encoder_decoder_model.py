@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from kexue_pl.models.key_model import KeyModel, Tokens
+from kexue_pl.models.key_model import KeyModel, Tokens, with_total
 from kexue_pl.penalties.outputs import record_output
 
 ROWS = 256  # continuations at once
@@ -37,6 +37,21 @@ class EncoderDecoderModel(KeyModel):
 
     def target_log_p(self, input_ids: Tensor, segment: Tensor, attention_mask: Tensor) -> Tensor:
         """Log-probability of each token of the key, (B, T); 0 on padding."""
+        log_p, target, real = self._log_p(input_ids, segment, attention_mask)
+        return torch.where(real, log_p.gather(-1, target[..., None])[..., 0], 0.0)
+
+    def choice_log_p(
+        self, input_ids: Tensor, segment: Tensor, attention_mask: Tensor, choices: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Log-probability of each token of the key and of all its ``choices``, both (B, T)."""
+        log_p, target, real = self._log_p(input_ids, segment, attention_mask)
+        tokens = torch.cat([target[..., None], choices.clamp_min(0)], -1)
+        return with_total(log_p.gather(-1, tokens), choices, real)
+
+    def _log_p(
+        self, input_ids: Tensor, segment: Tensor, attention_mask: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-probabilities (B, T, V) at each place of the key; its tokens (B, T); which are real."""
         source = attention_mask.bool() & (segment == 0)
         size, count = source.sum(1), segment.sum(1)
         longest = int(size.max())
@@ -52,8 +67,7 @@ class EncoderDecoderModel(KeyModel):
         ).logits
         real = step < count[:, None]
         record_output(logits, real)
-        chosen = logits.float().log_softmax(-1).gather(-1, target[..., None])[..., 0]
-        return torch.where(real, chosen, 0.0)
+        return logits.float().log_softmax(-1), target, real
 
     def step_decoder(self, ids: Tensor, mask: Tensor) -> CachedDecoder:
         """A decoder with a key/value cache."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from kexue_pl.models.copy_head import CopyHead
-from kexue_pl.models.key_model import KeyModel, Tokens
+from kexue_pl.models.key_model import KeyModel, Tokens, with_total
 from kexue_pl.models.rotary import Rotary
 from kexue_pl.models.unilm_mask import additive, unilm_sees
 from kexue_pl.penalties.outputs import listening, record_output
@@ -101,11 +101,40 @@ class UniLMModel(KeyModel):
 
         The head, the dear part, runs on the positions before a key token alone.
         """
+        places, following, real = self._places(input_ids, segment, attention_mask)
+        if listening():  # a penalty on the prediction needs the whole distribution
+            log_p = record_output(self.head(*places), real)
+            chosen = log_p.gather(-1, following[..., None])[..., 0]
+        else:
+            chosen = self.head.of_tokens(following, *places)
+        return torch.where(real, chosen, 0.0)
+
+    def choice_log_p(
+        self, input_ids: Tensor, segment: Tensor, attention_mask: Tensor, choices: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Log-probability of each token of the key and of all its ``choices``, both (B, T)."""
+        length = choices.shape[1]
+        places, following, real = self._places(input_ids, segment, attention_mask, length)
+        tokens = torch.cat([following[..., None], choices.clamp_min(0)], -1)
+        if listening():
+            log_p = record_output(self.head(*places), real).gather(-1, tokens)
+        else:
+            log_p = self.head.of_choices(tokens, *places)
+        return with_total(log_p, choices, real)
+
+    def _places(
+        self, input_ids: Tensor, segment: Tensor, attention_mask: Tensor, length: int | None = None
+    ) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
+        """What the head needs before each token of the key; those tokens, (B, T); which are real.
+
+        T is ``length``, or that of the longest key.
+        """
         states = self.states(input_ids, segment, unilm_sees(segment, attention_mask))
         source = attention_mask.bool() & (segment == 0)
         size, count = source.sum(1), segment.sum(1)
         longest = int(size.max())
-        step = torch.arange(max(1, int(count.max())), device=input_ids.device)
+        length = max(1, int(count.max())) if length is None else length
+        step = torch.arange(length, device=input_ids.device)
         before = (size[:, None] - 1 + step).clamp(max=input_ids.shape[1] - 2)
         rows = torch.arange(len(input_ids), device=input_ids.device)[:, None]
         places = (
@@ -116,13 +145,7 @@ class UniLMModel(KeyModel):
             input_ids[:, :longest],
             source[:, :longest],
         )
-        real, following = step < count[:, None], input_ids[rows, before + 1]
-        if listening():  # a penalty on the prediction needs the whole distribution
-            log_p = record_output(self.head(*places), real)
-            chosen = log_p.gather(-1, following[..., None])[..., 0]
-        else:
-            chosen = self.head.of_tokens(following, *places)
-        return torch.where(real, chosen, 0.0)
+        return places, input_ids[rows, before + 1], step < count[:, None]
 
     def step_decoder(self, ids: Tensor, mask: Tensor) -> StepDecoder:
         """A decoder of questions (B, L), one token a beam at a time; see ``TreeDecoder``."""

@@ -2,6 +2,7 @@
 
 from kexue_pl.retrieval.beam_search import Hypothesis, constrained_beam_search
 from kexue_pl.retrieval.beam_state import BeamState, Children
+from kexue_pl.retrieval.choices import Choices
 from kexue_pl.retrieval.decoder import StepDecoder
 from kexue_pl.retrieval.encode import character_encode, fingerprint, tokenizer_encode
 from kexue_pl.retrieval.free_search import free_beam_search
@@ -22,6 +23,7 @@ from kexue_pl.retrieval.tuning import Weights
 __all__ = [
     "BeamState",
     "Children",
+    "Choices",
     "Hypothesis",
     "Lookahead",
     "PrefixIndexLogitsProcessor",

@@ -14,6 +14,7 @@ from kexue_pl.data.questions import QuestionData
 from kexue_pl.distributed import all_gather_objects, all_reduce_sum, world_size
 from kexue_pl.models.key_model import KeyModel
 from kexue_pl.retrieval import PrefixIndex, SegmentScorer, train_segment_scorer
+from kexue_pl.retrieval.choices import Choices
 from kexue_pl.retrieval.kernels import wanted
 from kexue_pl.retrieval.official import Answer, official_scores
 from kexue_pl.tasks.base import BaseTask, Penalty
@@ -45,6 +46,8 @@ class KgclueTask(BaseTask):
         names_kept: names of a question whose predicates are scored.
         tune: learn the weights above that are not 0 on the questions that the data hold out for it,
             if any: their predicates are new to the model, as those of a test are.
+        constrained: weight of a second loss, over the tokens that the base allows; 0 for the
+            article's loss alone.
         compiled: step beams by compiled loops (extra ``fast``); "auto" does where it pays: numba
             is installed and the base has a million rows or more.
         lexical_steps: training steps of the lexical scores, 64 questions each.
@@ -72,6 +75,7 @@ class KgclueTask(BaseTask):
         prior: float = 1.0,
         names_kept: int = 2,
         tune: bool = True,
+        constrained: float = 0.0,
         compiled: bool | str = "auto",
         lexical_steps: int = 600,
         baselines: bool = True,
@@ -79,7 +83,9 @@ class KgclueTask(BaseTask):
         super().__init__(optimizer=optimizer, scheduler=scheduler, penalty=penalty)
         if beams < 1:
             raise ValueError(f"task.beams={beams}: must be at least 1")
-        self.data = data
+        if constrained < 0:
+            raise ValueError(f"task.constrained={constrained}: a weight of 0 or more")
+        self.data, self.constrained = data, constrained
         self.settings = Settings(
             beams, renormalise, lookahead, skip_forced, lexical, seq2seq, prior, names_kept, tune
         )
@@ -109,18 +115,30 @@ class KgclueTask(BaseTask):
         return self.model.embeddings
 
     def loss(self, batch: dict[str, Tensor]) -> Tensor:
-        """Mean negative log-probability of a token of the key, over the tokens of all ranks."""
-        log_p = self.model.target_log_p(
-            batch["input_ids"], batch["segment"], batch["attention_mask"]
-        )
-        count = batch["segment"].sum().to(log_p.dtype)
+        """Mean negative log-probability of a token of the key, over the tokens of all ranks.
+
+        With ``constrained`` w and C(t) the tokens that the base allows in the place of t, among
+        what training asks for (``Choices``):
+
+            - log p(t) - w log (p(t) / sum of p over C(t))
+        """
+        inputs = batch["input_ids"], batch["segment"], batch["attention_mask"]
+        if "choices" in batch:
+            log_p, allowed = self.model.choice_log_p(*inputs, batch["choices"])
+            chosen = torch.where(batch["choices"][..., 0] >= 0, log_p - allowed, 0.0)
+            total = log_p.sum() + self.constrained * chosen.sum()
+        else:
+            total = self.model.target_log_p(*inputs).sum()
+        count = batch["segment"].sum().to(total.dtype)
         # Ranks hold keys of unequal length; gradients are averaged over ranks afterwards.
-        return -log_p.sum() * world_size() / all_reduce_sum(count)
+        return -total * world_size() / all_reduce_sum(count)
 
     # --- the lexical scores ----------------------------------------------------------------------
 
     def on_fit_start(self) -> None:
-        """Learn the lexical scores, in seconds; the same on every rank."""
+        """Learn the lexical scores, in seconds, and gather the choices; the same on every rank."""
+        if self.constrained and self.data.choices is None:
+            self.data.choices = Choices(self.index, self.data.train_keys())
         if self.settings.lexical and self.index.segments > 1:
             self._scorer = self.scorer()
 

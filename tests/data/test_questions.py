@@ -85,6 +85,27 @@ def test_swap_changes_name_in_question_and_key_alike_and_only_in_training(world:
     world.noise = 0.0
 
 
+def test_shared_characters_are_renamed_in_question_and_key_alike(world: Any) -> None:
+    world.swap, world.noise, world.rename = 0.0, 0.0, 1.0
+    source = {**world.train_set[0], "row_id": 0, "epoch": 0, "key": ("氢", "原子量", "元素")}
+    source["question"] = "氢的原子量是多少"
+    seen = set()
+    for epoch in range(8):
+        new = world._augmented({**source, "epoch": epoch})
+        name, predicate, meaning = new["key"]
+        assert (name, meaning) == ("氢", "元素") and len(set(predicate)) == 3
+        assert new["question"] == f"氢的{predicate}是多少"
+        seen.add(predicate)
+    assert len(seen) > 4
+    part = world._augmented({**source, "question": "氢有多大的量"})
+    assert part["key"][1][:2] == "原子" and part["question"] == f"氢有多大的{part['key'][1][2]}"
+    other = {**source, "question": "氢多重"}
+    assert world._augmented(other) == {**other, "key": source["key"]}
+    world.swap = world.noise = world.rename = 0.0
+    with pytest.raises(ValueError, match=r"data.rename=2"):
+        WorldQuestions(rename=2)
+
+
 def test_world_index_answers_every_fact(world: Any) -> None:
     index = world.make_index()
     assert len(index) == len(load_facts()) == len(world.base)

@@ -74,6 +74,24 @@ def test_branches_equal_teacher_forcing() -> None:
             assert score == pytest.approx(float(want), abs=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["bart", "t5"])
+@torch.no_grad()
+def test_choices_are_sums_over_what_may_stand_there(kind: str) -> None:
+    model = small(kind)
+    ids = torch.tensor([[5, 6, 7, 9, SEP], [8, 9, SEP, 0, 0]])
+    segment = torch.tensor([[0, 0, 0, 1, 1], [0, 1, 1, 0, 0]])
+    mask = torch.tensor([[1] * 5, [1, 1, 1, 0, 0]])
+    choices = torch.tensor([[[9, 10], [-1, -1]], [[9, -1], [SEP, 12]]])
+    log_p, total = model.choice_log_p(ids, segment, mask, choices)
+    assert torch.equal(log_p, model.target_log_p(ids, segment, mask))
+    other = ids.clone()
+    other[0, 3], other[1, 2] = 10, 12
+    beside = model.target_log_p(other, segment, mask)
+    want = torch.stack([log_p[0, 0].logaddexp(beside[0, 0]), torch.tensor(0.0),
+                        log_p[1, 0], log_p[1, 1].logaddexp(beside[1, 1])]).view(2, 2)  # fmt: skip
+    torch.testing.assert_close(total, want, atol=1e-5, rtol=1e-5)
+
+
 def test_padding_of_rows_changes_nothing() -> None:
     model = small("t5")
     ids = torch.tensor([[5, 6, 7, 9, SEP], [8, 9, SEP, 0, 0]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ from kexue_pl.attention import EntropyInvariant, Scaling, Standard
 from kexue_pl.models.tree_decoder import TreeDecoder
 from kexue_pl.models.unilm import UniLM
 from kexue_pl.models.unilm_model import UniLMModel
+from kexue_pl.penalties import recorded_outputs
 
 VOCABULARY, CLS, SEP = 40, 1, 2
 
@@ -171,6 +173,33 @@ def test_one_token_has_the_gradients_of_the_whole_distribution(copy: bool) -> No
     assert grads[0].keys() == grads[1].keys()
     for name, grad in grads[0].items():
         torch.testing.assert_close(grad, grads[1][name], atol=1e-4, rtol=1e-4, msg=name)
+
+
+CHOICES = torch.full((2, 5, 3), -1)
+CHOICES[0, 1], CHOICES[0, 4, :2], CHOICES[1, 2] = (
+    torch.tensor([3, 4, 5]),
+    6,
+    torch.tensor([7, 8, 9]),
+)
+
+
+@pytest.mark.parametrize("watched", [False, True])
+@pytest.mark.parametrize("copy", [True, False])
+def test_choices_are_sums_of_the_whole_distribution(copy: bool, watched: bool) -> None:
+    """Also the way of a penalty that watches the whole prediction."""
+    model, rows = small(copy=copy), batch()
+    choices = CHOICES.clone()
+    choices[0, 4, 1] = -1  # a lone choice
+    with recorded_outputs() if watched else nullcontext():
+        log_p, total = model.choice_log_p(**rows, choices=choices)
+    torch.testing.assert_close(log_p, model.target_log_p(**rows))
+    whole, want = model(**rows), torch.zeros(2, 5)
+    want[0, 1] = whole[0, 6, [3, 4, 5]].logsumexp(-1)
+    want[0, 4] = whole[0, 9, 6]
+    want[1, 2] = whole[1, 5, [7, 8, 9]].logsumexp(-1)
+    torch.testing.assert_close(total, want, atol=1e-5, rtol=1e-5)
+    total.sum().backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 
 def test_indivisible_heads_are_refused() -> None:

@@ -154,6 +154,34 @@ def test_every_attention_option_trains_and_decodes_alike(name: str, tmp_path: Pa
     assert found[0].hi > found[0].lo
 
 
+def test_the_constrained_loss_is_that_over_the_allowed_tokens(tmp_path: Path) -> None:
+    """By hand, from the whole distribution, on rows with names that were exchanged."""
+    task, data = make(tmp_path, lexical=0, constrained=2.0)
+    rows = [{**data.train_set[i], "row_id": i, "epoch": 0} for i in range(8)]
+    plain = float(task.loss(data.collate(rows)).detach())
+    task.on_fit_start()
+    batch = data.collate(rows)
+    choices = batch["choices"]
+    with torch.no_grad():
+        log_p = task.model(batch["input_ids"], batch["segment"], batch["attention_mask"])
+    total, places = 0.0, 0
+    for b, segment in enumerate(batch["segment"]):
+        first = int(segment.argmax())
+        for t in range(int(segment.sum())):
+            allowed = [c for c in choices[b, t].tolist() if c >= 0]
+            right, at = int(batch["input_ids"][b, first + t]), log_p[b, first + t - 1]
+            if allowed:
+                assert right in allowed and len(allowed) > 1
+                total += float(at[allowed].logsumexp(0) - at[right])
+                places += 1
+    assert places > 8  # the predicate of each, and some names
+    want = plain + 2 * total / float(batch["segment"].sum())
+    assert float(task.loss(batch).detach()) == pytest.approx(want, abs=1e-5)
+    assert "choices" not in data.collate([{**row, "train": False} for row in rows])
+    with pytest.raises(ValueError, match=r"task.constrained=-1"):
+        make(tmp_path, constrained=-1)
+
+
 def test_lexical_can_be_switched_off(tmp_path: Path) -> None:
     task, _ = make(tmp_path, lexical=0)
     assert task.answerer().methods() == ["less_prior", "seq2seq", "rule", "unconstrained"]
@@ -187,7 +215,7 @@ def test_flat_keys(tmp_path: Path, spec: Any) -> None:
     data.setup("fit")
     data.tokenizer = spec.train_tokenizer(data.texts())
     optimizer = partial(torch.optim.AdamW, lr=1e-2)
-    task = KgclueTask(data=data, model=spec, optimizer=optimizer)
+    task = KgclueTask(data=data, model=spec, optimizer=optimizer, constrained=1.0)
     run = trainer(1)
     run.fit(task, datamodule=data)
     run.test(task, datamodule=data, verbose=False)

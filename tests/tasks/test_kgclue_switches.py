@@ -22,6 +22,7 @@ CHOICES += [
     if name not in ("default", "none")
 ]
 CHOICES += [f"penalty={name}" for name in options("penalty") if name != "none"]
+CHOICES += ["task.constrained=4", "data.rename=0.5"]
 
 
 def run(folder: Path, *words: str) -> dict[str, Any]:
