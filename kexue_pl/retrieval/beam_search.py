@@ -64,7 +64,8 @@ def constrained_beam_search(
         answers: how many best keys must be exact with respect to the beam before stopping, <=
             beams.
         renormalise: normalise over the allowed children; False scores with the model's own p.
-        lookahead: exponents of the article, None for none.
+        lookahead: exponents of the article on p over the whole vocabulary, before it is
+            normalised over the children; None for none.
         skip_forced: with ``renormalise``, finish a beam as soon as one key is left below it: what
             remains has probability one, so neither score nor model are asked.
         segments: stop after this many segments, for a search over names alone; None for whole keys.
@@ -126,13 +127,10 @@ class _Search:
 
     def _log_p(self, logits: Tensor, children: Children, beam: Ints) -> Floats:
         """Log-probability of every child."""
-        if not self.renormalise:
-            logits = log_probabilities(logits)
+        if self.lookahead is not None or not self.renormalise:
+            logits = log_probabilities(logits)  # powers of p, and p itself, are over the vocabulary
         flat = torch.from_numpy(beam * logits.shape[-1] + children.token).to(logits.device)
         log_p = logits.reshape(-1)[flat].double().cpu().numpy()
-        if self.renormalise and self.lookahead is not None:
-            # Powers of p need p itself, up to the factor the next line takes out again.
-            log_p = log_p - segment_logsumexp(log_p, children.ptr)[beam]
         if self.lookahead is not None and self.rows is not None:
             args = (self.index, self.state, children, self.question, self.rows)
             log_p = log_p / self.lookahead.exponents(*args)

@@ -116,6 +116,24 @@ def table(runs: list[Figures], columns: tuple[str, ...]) -> str:
     return "\n".join(lines)
 
 
+def gains(runs: list[Figures], switched: list[Figures]) -> str:
+    """What the constraint, the normalisation and the lookahead are worth in score, paired by seed."""
+    pairs = [
+        (f"{name} less unconstrained", [(run[name], run["unconstrained"]) for run in runs])
+        for name in ("seq2seq", "less_prior", "combined")
+        if name in runs[0]
+    ]
+    for name in switched[0] if switched else ():
+        for on, off in (("normalised", "as it is"), ("lookahead", "none")):
+            if on in name.split(", "):
+                other = name.replace(on, off)
+                pairs.append((f"{name} less {off}", [(run[name], run[other]) for run in switched]))
+    lines = ["| | score |", "|---|---|"]
+    for name, found in pairs:
+        lines.append(f"| {name} | {cell([a['score'] - b['score'] for a, b in found])} |")
+    return "\n".join(lines)
+
+
 def learning(run: Path) -> str:
     """Validation by epoch: the model alone, on the base it was trained with."""
     with (run / "metrics.csv").open(encoding="utf-8") as file:
@@ -148,6 +166,8 @@ def main() -> None:
         if "switches" in found[0]:
             print(f"\n{base}, the model alone, {given.grid} questions\n")
             print(table([f["switches"] for f in found], ("score", *SEGMENTS, "ms")), flush=True)
+        switched = [f["switches"] for f in found if "switches" in f]
+        print(f"\n{base}, differences\n\n{gains([f['methods'] for f in found], switched)}")
     print("\n| run | step | val/loss | val/score | val/em_s |\n|---|---|---|---|---|")
     print("\n".join(learning(run) for run in given.runs))
 

@@ -69,13 +69,14 @@ def test_lookahead_keeps_a_distribution_over_keys(items: Any, seed: int, q: list
 def test_lookahead_by_hand() -> None:
     index = PrefixIndex.build([([5, 2, 6], 0), ([5, 2, 7], 1)], separator=SEP)
     decoder = TableDecoder(1, 0)
-    decoder.table.zero_()
-    decoder.table[..., 6] = np.log(0.25)
-    decoder.table[..., 7] = np.log(0.75)
+    decoder.table[...] = np.log(0.84 / 6)  # what may not follow takes its share of p
+    decoder.table[..., 6] = np.log(0.04)
+    decoder.table[..., 7] = np.log(0.12)
     look = Lookahead(Strings.of([[1, 5, 2, 6]]), VOCABULARY)
     found = constrained_beam_search(index, decoder, 1, beams=2, answers=2, lookahead=look)[0]
     # LCS(5 2 6, Q') - LCS(5 2, Q') = 3 - 2, so n(6) = 2; 7 is not in Q', so n(7) = 1.
-    p = {6: 0.5, 7: 0.75}
+    # The power is of p over the whole vocabulary; only then is p normalised over 6 and 7.
+    p = {6: 0.2, 7: 0.12}
     want = {k: v / sum(p.values()) for k, v in p.items()}
     assert {h.tokens[2]: np.exp(h.score) for h in found} == pytest.approx(want)
 
