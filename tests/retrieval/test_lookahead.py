@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kexue_pl.retrieval import PrefixIndex, Strings
+from kexue_pl.retrieval.beam_search import constrained_beam_search
 from kexue_pl.retrieval.lookahead import Lookahead
 from tests.retrieval.oracle import SEP, bases
+from tests.retrieval.table_decoder import VOCABULARY, TableDecoder
 from tests.retrieval.test_lcs import plain
 
 
@@ -46,6 +48,35 @@ def reference(
     return [
         max(1, *(1 + plain(index.key(r)[:-1], q) - have for r in range(a, z))) for a, z in pairs
     ]
+
+
+@settings(max_examples=30, deadline=None)
+@given(bases(), st.integers(0, 99), st.lists(st.integers(3, 7), max_size=10), st.booleans())
+def test_the_search_scores_as_the_article_does(
+    items: Any, seed: int, question: list[int], renormalise: bool
+) -> None:
+    """The power is of p over the whole vocabulary; what may not follow is left out after it."""
+    index, decoder, q = (
+        PrefixIndex.build(items, separator=SEP),
+        TableDecoder(1, seed),
+        [1, *question],
+    )
+    found = constrained_beam_search(
+        index, decoder, 1, beams=500, answers=500, skip_forced=False, renormalise=renormalise,
+        lookahead=Lookahead(Strings.of([[*q, SEP]]), VOCABULARY),
+    )[0]  # fmt: skip
+    for hypothesis in found:
+        key, state, total, last = hypothesis.tokens, index.start(1), 0.0, np.zeros((1, 2), np.int64)
+        for i, token in enumerate(key):
+            children = index.allowed(state)
+            p = decoder.logits(np.zeros(1, np.int64), last)[0].softmax(-1).numpy()
+            n = np.array(reference(index, state, children, list(key[:i]), [*q, SEP]))
+            p = p[children.token] ** (1 / n)
+            p /= p.sum() if renormalise else 1
+            total += float(np.log(p[children.token == token])[0])
+            state = index.advance(state, np.array([token]))
+            last = np.array([[last[0, 1], token]])
+        assert hypothesis.score == pytest.approx(total)
 
 
 def test_too_many_rows_are_left_alone_with_a_warning() -> None:
