@@ -23,6 +23,8 @@ import yaml
 
 from kexue_pl.report.reproduction import Reproduction, Rows, rows_of_csv, rows_of_sweep, write_index
 from kexue_pl.report.sweeps import collect
+from kexue_pl.run.errors import RunError
+from kexue_pl.run.files import hold
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = ROOT / "scripts" / "articles"
@@ -119,9 +121,11 @@ def main() -> int:
     failed = []
     for number in wanted:
         print(f"{number}: {known[number]['title']}", flush=True)
+        home = given.work / given.scale / number
         try:
-            page = reproduce(number, known[number], given).write(given.docs)
-        except (RuntimeError, KeyError) as error:
+            with hold(home, patience=0, setting="--work"):  # a second would remove what this writes
+                page = reproduce(number, known[number], given).write(given.docs)
+        except (RunError, RuntimeError, KeyError) as error:
             print(f"  failed: {error}", file=sys.stderr)
             failed.append(number)
             continue

@@ -48,12 +48,13 @@ def read_json(path: Path) -> Any:
 
 
 @contextlib.contextmanager
-def hold(folder: Path, patience: float = 60.0) -> Iterator[None]:
+def hold(folder: Path, patience: float = 60.0, setting: str = "paths.output_dir") -> Iterator[None]:
     """Hold a run directory against a second run; the system lets go when this process dies.
 
     Args:
         folder: the run directory.
         patience: seconds to wait for a run that is ending.
+        setting: what chooses another folder, for the message.
 
     Raises:
         RunError: another process holds it.
@@ -74,7 +75,7 @@ def hold(folder: Path, patience: float = 60.0) -> Iterator[None]:
                 if time.monotonic() > end:
                     raise RunError(
                         f"{folder}: process {_holder(file)} is writing there; wait for it or end it, "
-                        "or choose another paths.output_dir"
+                        f"or choose another {setting}"
                     ) from error
                 time.sleep(0.2)
         file.truncate(0)

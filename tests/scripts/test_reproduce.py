@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from kexue_pl.run.files import hold
 from tests.support.cli import ROOT
 from tests.support.runs import composed
 from tests.support.scripts import run_script
@@ -63,3 +65,12 @@ def test_script_makes_a_page_and_uses_finished_runs_again(tmp_path: Path) -> Non
     again = run_script(*words)
     assert again.out.count("already there") == 2
     assert (tmp_path / "docs" / "8907.md").read_text(encoding="utf-8") == text
+
+
+def test_a_second_run_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    """It would remove what the first is writing."""
+    words = ["scripts/reproduce.py", "8907", "--work", str(tmp_path), "--docs", str(tmp_path)]
+    with hold(tmp_path / "small" / "8907"):
+        second = run_script(*words)
+    assert second.code == 1 and f"process {os.getpid()} is writing there" in second.err
+    assert "another --work" in second.err
