@@ -76,10 +76,10 @@ class Choices:
             whole = written[-1] == self.separator
             alike = written == key if number == 0 else len(written) == len(key)
             if alike or (not whole and written == key[: len(written)]):
-                for step, token in enumerate(written):
-                    place = slice(self.ptr[first + step], self.ptr[first + step + 1])
-                    children = self.token[place]
-                    children = np.unique(np.where(children == key[step], token, children))
+                ptr = self.ptr[first : first + len(written) + 1]
+                for step in np.flatnonzero(ptr[:-1] < ptr[1:]).tolist():
+                    children = self.token[ptr[step] : ptr[step + 1]]
+                    children = np.unique(np.where(children == key[step], written[step], children))
                     if len(children) > 1:
                         out[at + step] = children
             first, at = first + len(key), at + len(written)
