@@ -228,7 +228,8 @@ def decode(here: int, world: int, folder: str) -> tuple[float, list[int], dict[s
     assert (rank(), world_size()) == (here, world)
     path = Path(folder) / str(here)
     path.mkdir(exist_ok=True)
-    task, data = make(path, lexical=0, prior=0, baselines=False)
+    task, data = make(path, lexical=0, prior=0, baselines=False, constrained=1.0)
+    task.on_fit_start()
     task.eval()
     batch = data.collate(
         [{**data.train_set[i], "row_id": i, "epoch": 0} for i in range(here, 8, world)]
