@@ -1,7 +1,7 @@
 """Article 8802 on real questions: the parts and their sum, and every switch of the search, per base.
 
     for SEED in 0 1 2: KEXUE_DATA=FOLDER python train.py experiment=8802_kgclue threads=1 seed=SEED \
-        test=false paths.output_dir=runs/SEED            # 5 minutes of one core each
+        test=false paths.output_dir=runs/SEED            # 6 minutes of one core each
     KEXUE_DATA=FOLDER python scripts/articles/kgclue.py runs/0 runs/1 runs/2 --bases rich hard
 
 One trained model a seed answers from every base; nothing is trained again. What was measured is kept in the
