@@ -54,12 +54,12 @@ class Choices:
 
         Args:
             rows: (B,), which key each target was made from.
-            targets: B keys as they are trained on, T the longest. Where the name is another one
+            targets: B keys as they are trained on, T the longest (at least 1). Where the name is another one
                 the choices after it stay. A token that is another one takes the right one's place,
                 if its segment is as long as it was; otherwise the segment has no choices.
         """
         found = [self._of(row, list(target)) for row, target in zip(rows, targets, strict=True)]
-        length = max(map(len, targets), default=0)
+        length = max(1, max(map(len, targets)))
         widest = max((len(c) for one in found for c in one.values()), default=1)
         out = np.full((len(found), length, widest), -1, np.int64)
         for i, one in enumerate(found):
@@ -73,7 +73,7 @@ class Choices:
         first, at = int(self.keys.offsets[row]), 0
         parts = zip(self._segments(self.keys[row]), self._segments(target), strict=False)
         for number, (key, written) in enumerate(parts):
-            whole = written[-1] == self.separator
+            whole = written[-1:] == [self.separator]
             alike = written == key if number == 0 else len(written) == len(key)
             if alike or (not whole and written == key[: len(written)]):
                 ptr = self.ptr[first : first + len(written) + 1]

@@ -91,6 +91,7 @@ def test_no_choice_stands_there_twice() -> None:
 def test_a_key_cut_short_keeps_its_first_choices() -> None:
     assert places(toy().batch([0], [KEYS[0][:4]])[0]) == [[], [6, 7], [], [8, 10]]
     assert places(toy().batch([0], [KEYS[0][:2]])[0]) == [[], [6, 7]]
+    assert places(toy().batch([0], [[]])[0]) == [[]]  # the question took all the room
 
 
 def test_an_unknown_key_has_none() -> None:
