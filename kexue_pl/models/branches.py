@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kexue_pl.models.copy_head import Places
 from kexue_pl.models.unilm_model import UniLMModel
 
 ROWS = 64  # prefixes at once
@@ -119,8 +120,7 @@ def _gather(
     number = torch.arange(len(rows))[:, None]
     before, token = before.to(states.device), token.to(states.device)
     longest = mask.shape[1]
-    log_p = model.head.of_tokens(
-        token,
+    places = Places(
         states[number, before],
         ids[number, before],
         model.embeddings.weight,
@@ -128,6 +128,7 @@ def _gather(
         ids[:, :longest],
         mask,
     )
+    log_p = model.head.of_tokens(token, places)
     chosen = log_p.double().cpu().numpy()
     out = []
     for i, row in enumerate(rows):

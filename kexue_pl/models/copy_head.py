@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 TINY = 1e-30
+
+
+class Places(NamedTuple):
+    """Positions that predict a token, with what may be copied there.
+
+    Args:
+        states: (N, T, H) of the positions.
+        tokens: (N, T), the tokens at those positions.
+        embeddings: (V, H), the input embedding.
+        source: (N, L, H) states of the question.
+        ids: (N, L), its tokens.
+        mask: (N, L), which of them are real.
+    """
+
+    states: Tensor
+    tokens: Tensor
+    embeddings: Tensor
+    source: Tensor
+    ids: Tensor
+    mask: Tensor
 
 
 class CopyHead(nn.Module):
@@ -34,95 +56,60 @@ class CopyHead(nn.Module):
             self.gate = nn.Linear(hidden, 1)
             self.follow = nn.Parameter(torch.tensor([2.0]))
 
-    def forward(
-        self,
-        states: Tensor,
-        tokens: Tensor,
-        embeddings: Tensor,
-        source: Tensor,
-        ids: Tensor,
-        mask: Tensor,
-    ) -> Tensor:
-        """Log-probabilities of the next token, (N, T, V) float32.
-
-        Args:
-            states: (N, T, H) of the positions that predict.
-            tokens: (N, T), the tokens at those positions.
-            embeddings: (V, H), the input embedding.
-            source: (N, L, H) states of the question.
-            ids: (N, L) its tokens.
-            mask: (N, L), which of them are real.
-        """
-        logits = self._logits(states, embeddings)
+    def forward(self, places: Places) -> Tensor:
+        """Log-probabilities of the next token at each place, (N, T, V) float32."""
+        logits = self._logits(places)
         if not self.copy:
             return torch.as_tensor(logits.log_softmax(-1))
-        points = self._pointer(states, tokens, source, ids, mask)
+        points = self._pointer(places)
         pointer = torch.zeros_like(logits).scatter_add(
-            -1, ids[:, None, :].expand(points.shape), points
+            -1, places.ids[:, None, :].expand(points.shape), points
         )
-        gate = self.gate(states).float().sigmoid()
-        mixed: Tensor = (1 - gate) * logits.softmax(-1) + gate * pointer
-        return mixed.clamp_min(TINY).log()
+        return self._mixed(places, logits.softmax(-1), pointer)
 
-    def of_tokens(
-        self,
-        chosen: Tensor,
-        states: Tensor,
-        tokens: Tensor,
-        embeddings: Tensor,
-        source: Tensor,
-        ids: Tensor,
-        mask: Tensor,
-    ) -> Tensor:
-        """Log-probability of one token at each position, (N, T): ``forward`` gathered at ``chosen``
+    def of_tokens(self, chosen: Tensor, places: Places) -> Tensor:
+        """Log-probability of one token at each place, (N, T): ``forward`` gathered at ``chosen``
         (N, T), without the mixture over the whole vocabulary, which is most of the cost.
         """
-        logits = self._logits(states, embeddings)
+        logits = self._logits(places)
         written = -F.cross_entropy(logits.flatten(0, 1), chosen.flatten(), reduction="none")
         written = written.view(chosen.shape)
         if not self.copy:
             return written
-        points = self._pointer(states, tokens, source, ids, mask)
-        copied = (points * (ids[:, None, :] == chosen[..., None])).sum(-1)
-        gate = self.gate(states).float().sigmoid()[..., 0]
-        mixed: Tensor = (1 - gate) * written.exp() + gate * copied
-        return mixed.clamp_min(TINY).log()
+        copied = (self._pointer(places) * (places.ids[:, None, :] == chosen[..., None])).sum(-1)
+        return self._mixed(places, written.exp()[..., None], copied[..., None])[..., 0]
 
-    def of_choices(
-        self,
-        choices: Tensor,
-        states: Tensor,
-        tokens: Tensor,
-        embeddings: Tensor,
-        source: Tensor,
-        ids: Tensor,
-        mask: Tensor,
-    ) -> Tensor:
-        """Log-probabilities of C tokens at each position, (N, T, C): ``forward`` gathered at
+    def of_choices(self, choices: Tensor, places: Places) -> Tensor:
+        """Log-probabilities of C tokens at each place, (N, T, C): ``forward`` gathered at
         ``choices`` (N, T, C).
         """
-        logits = self._logits(states, embeddings)
+        logits = self._logits(places)
         written = logits.gather(-1, choices) - logits.logsumexp(-1, keepdim=True)
         if not self.copy:
             return torch.as_tensor(written)
-        points = self._pointer(states, tokens, source, ids, mask)
-        same = (ids[:, None, :, None] == choices[:, :, None, :]).to(points.dtype)
+        points = self._pointer(places)
+        same = (places.ids[:, None, :, None] == choices[:, :, None, :]).to(points.dtype)
         copied = (points[:, :, None, :] @ same)[:, :, 0]
-        gate = self.gate(states).float().sigmoid()
-        mixed: Tensor = (1 - gate) * written.exp() + gate * copied
+        return self._mixed(places, written.exp(), copied)
+
+    def _mixed(self, places: Places, written: Tensor, copied: Tensor) -> Tensor:
+        """Log of the mixture of two probabilities (N, T, …) by the gate."""
+        gate = self.gate(places.states).float().sigmoid()
+        mixed: Tensor = (1 - gate) * written + gate * copied
         return mixed.clamp_min(TINY).log()
 
-    def _logits(self, states: Tensor, embeddings: Tensor) -> Tensor:
-        return F.linear(self.transform(states), embeddings, self.bias).float()
+    def _logits(self, places: Places) -> Tensor:
+        transformed = self.transform(places.states)
+        return F.linear(transformed, places.embeddings, self.bias).float()
 
-    def _pointer(
-        self, states: Tensor, tokens: Tensor, source: Tensor, ids: Tensor, mask: Tensor
-    ) -> Tensor:
+    def _pointer(self, places: Places) -> Tensor:
         """Share of each token of the question in the copy, (N, T, L)."""
-        scores = self.query(states) @ self.key(source).transpose(1, 2) * states.shape[-1] ** -0.5
+        states, ids = places.states, places.ids
+        scores = self.query(states) @ self.key(places.source).transpose(1, 2)
+        scores = scores * states.shape[-1] ** -0.5
         follows = torch.zeros_like(scores, dtype=torch.bool)
-        follows[..., 1:] = ids[:, None, :-1] == tokens[..., None]
+        follows[..., 1:] = ids[:, None, :-1] == places.tokens[..., None]
         scores = scores + self.follow * follows
-        hidden = ~mask[:, None, :].bool()
+        hidden = ~places.mask[:, None, :].bool()
         shares: Tensor = scores.float().masked_fill(hidden, float("-inf")).softmax(-1)
         return shares

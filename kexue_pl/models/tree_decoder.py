@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kexue_pl.models.copy_head import Places
 from kexue_pl.models.unilm_model import UniLMModel
 
 Ints = NDArray[np.int64]
@@ -79,7 +80,8 @@ class TreeDecoder:
         model = self.model
         source, ids, mask = self.source[at], self.ids[at], self.mask[at]
         embeddings = model.embeddings.weight
-        out: Tensor = model.head(states[:, None], token[:, None], embeddings, source, ids, mask)
+        places = Places(states[:, None], token[:, None], embeddings, source, ids, mask)
+        out: Tensor = model.head(places)
         return out[:, 0]
 
     def _shrink(self, live: Ints) -> None:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from kexue_pl.models.copy_head import CopyHead
+from kexue_pl.models.copy_head import CopyHead, Places
 from kexue_pl.models.key_model import KeyModel, Tokens, with_total
 from kexue_pl.models.rotary import Rotary
 from kexue_pl.models.unilm_mask import additive, unilm_sees
@@ -87,12 +87,14 @@ class UniLMModel(KeyModel):
         longest = int(source.sum(1).max())
         return torch.as_tensor(
             self.head(
-                states,
-                input_ids,
-                self.embeddings.weight,
-                states[:, :longest],
-                input_ids[:, :longest],
-                source[:, :longest],
+                Places(
+                    states,
+                    input_ids,
+                    self.embeddings.weight,
+                    states[:, :longest],
+                    input_ids[:, :longest],
+                    source[:, :longest],
+                )
             )
         )
 
@@ -103,10 +105,10 @@ class UniLMModel(KeyModel):
         """
         places, following, real = self._places(input_ids, segment, attention_mask)
         if listening():  # a penalty on the prediction needs the whole distribution
-            log_p = record_output(self.head(*places), real)
+            log_p = record_output(self.head(places), real)
             chosen = log_p.gather(-1, following[..., None])[..., 0]
         else:
-            chosen = self.head.of_tokens(following, *places)
+            chosen = self.head.of_tokens(following, places)
         return torch.where(real, chosen, 0.0)
 
     def choice_log_p(
@@ -117,14 +119,14 @@ class UniLMModel(KeyModel):
         places, following, real = self._places(input_ids, segment, attention_mask, length)
         tokens = torch.cat([following[..., None], choices.clamp_min(0)], -1)
         if listening():
-            log_p = record_output(self.head(*places), real).gather(-1, tokens)
+            log_p = record_output(self.head(places), real).gather(-1, tokens)
         else:
-            log_p = self.head.of_choices(tokens, *places)
+            log_p = self.head.of_choices(tokens, places)
         return with_total(log_p, choices, real)
 
     def _places(
         self, input_ids: Tensor, segment: Tensor, attention_mask: Tensor, length: int | None = None
-    ) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
+    ) -> tuple[Places, Tensor, Tensor]:
         """What the head needs before each token of the key; those tokens, (B, T); which are real.
 
         T is ``length``, or that of the longest key.
@@ -137,7 +139,7 @@ class UniLMModel(KeyModel):
         step = torch.arange(length, device=input_ids.device)
         before = (size[:, None] - 1 + step).clamp(max=input_ids.shape[1] - 2)
         rows = torch.arange(len(input_ids), device=input_ids.device)[:, None]
-        places = (
+        places = Places(
             states[rows, before],
             input_ids[rows, before],
             self.embeddings.weight,
