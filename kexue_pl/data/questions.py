@@ -186,9 +186,9 @@ class QuestionData(DataModule):
         kept = [strings[i][: self.max_question] for i in range(len(strings))]
         return Strings.of(kept)
 
-    def train_keys(self) -> list[list[int]]:
-        """Tokens of the key of every training row, a separator after each segment."""
-        rows, sep = self.train_set or [], self.tokenizer.sep_token_id
+    def keys_of(self, rows: Sequence[Row]) -> list[list[int]]:
+        """Tokens of the key of each row, a separator after each segment."""
+        sep = self.tokenizer.sep_token_id
         parts = self.encode([text for row in rows for text in row["key"]])
         ends = [*_starts(rows).tolist(), len(parts)]
         return [
@@ -206,28 +206,22 @@ class QuestionData(DataModule):
         """The article's layout: ``[CLS] Q [SEP] S [SEP] P [SEP] M [SEP]``, segment 0 up to the
         first SEP.
         """
-        given, rows = rows, [self._augmented(row) for row in rows]
+        rows = [self._augmented(row) for row in rows]
         cls, sep = self.tokenizer.cls_token_id, self.tokenizer.sep_token_id
-        questions = self.question_tokens([row["question"] for row in rows])
-        keys = self.encode([text for row in rows for text in row["key"]])
-        ids, segments, at = [], [], 0
-        for i, row in enumerate(rows):
-            source = [cls, *questions[i], sep]
-            target = []
-            for k in range(len(row["key"])):
-                target += [*keys[at + k], sep]
-            at += len(row["key"])
-            ids.append([*source, *target][: self.max_length])
-            segments.append(([0] * len(source) + [1] * len(target))[: self.max_length])
+        questions, most = self.question_tokens([row["question"] for row in rows]), self.max_length
+        sources = [[cls, *questions[i], sep][:most] for i in range(len(rows))]
+        pairs = zip(self.keys_of(rows), sources, strict=True)
+        keys = [key[: most - len(source)] for key, source in pairs]
+        ids = [source + key for source, key in zip(sources, keys, strict=True)]
+        segments = [[0] * len(s) + [1] * len(k) for s, k in zip(sources, keys, strict=True)]
         input_ids, mask = self._pad(ids)
         segment, _ = self._pad(segments)
         number = torch.tensor([row["row_id"] for row in rows])
         batch = {
             "input_ids": input_ids, "segment": segment, "attention_mask": mask, "row_id": number
         }  # fmt: skip
-        if self.choices is not None and all(row.get("train") for row in given):
-            targets = [[t for t, s in zip(*row, strict=True) if s] for row in zip(ids, segments)]
-            choices = self.choices.batch([row["row_id"] for row in given], targets)
+        if self.choices is not None and all(row.get("train") for row in rows):
+            choices = self.choices.batch([row["row_id"] for row in rows], keys)
             batch["choices"] = torch.from_numpy(choices)
         return batch
 

@@ -19,6 +19,9 @@ BLOCK = 4096  # keys that advance together
 class Choices:
     """The children of every node on the way to each of N keys, where there are several.
 
+    For a loss over the tokens that a search may choose among: an addition of ours to
+    kexue.fm/archives/8802, which trains over the whole vocabulary.
+
     Only what training asks for takes part: the names of the keys and, below them, segments that
     are the right ones of some key. Any other could only be learned as wrong, and the answers of a
     test are among the others.

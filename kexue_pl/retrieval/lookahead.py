@@ -24,9 +24,9 @@ class Lookahead:
         n(c) = max(1, 1 + max over keys k under prefix + c of LCS(k, Q') - LCS(prefix, Q'))
         p(c) <- p(c)^(1 / n(c)),    then p is normalised over the allowed children
 
-    where Q' = [CLS] Q [SEP]. It applies where one segment is complete and several children are
-    allowed. The table's last row is carried with each beam in ceil(|Q'| / 64) machine words, so
-    only suffixes are run.
+    where p is over the whole vocabulary and Q' = [CLS] Q [SEP]. It applies where one segment is
+    complete and several children are allowed. The table's last row is carried with each beam in
+    ceil(|Q'| / 64) machine words, so only suffixes are run.
 
     Args:
         questions: Q' of each question of the batch.

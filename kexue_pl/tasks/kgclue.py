@@ -138,7 +138,7 @@ class KgclueTask(BaseTask):
     def on_fit_start(self) -> None:
         """Learn the lexical scores, in seconds, and gather the choices; the same on every rank."""
         if self.constrained and self.data.choices is None:
-            self.data.choices = Choices(self.index, self.data.train_keys())
+            self.data.choices = Choices(self.index, self.data.keys_of(self.data.train_set or []))
         if self.settings.lexical and self.index.segments > 1:
             self._scorer = self.scorer()
 

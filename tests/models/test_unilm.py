@@ -175,21 +175,14 @@ def test_one_token_has_the_gradients_of_the_whole_distribution(copy: bool) -> No
         torch.testing.assert_close(grad, grads[1][name], atol=1e-4, rtol=1e-4, msg=name)
 
 
-CHOICES = torch.full((2, 5, 3), -1)
-CHOICES[0, 1], CHOICES[0, 4, :2], CHOICES[1, 2] = (
-    torch.tensor([3, 4, 5]),
-    6,
-    torch.tensor([7, 8, 9]),
-)
-
-
 @pytest.mark.parametrize("watched", [False, True])
 @pytest.mark.parametrize("copy", [True, False])
 def test_choices_are_sums_of_the_whole_distribution(copy: bool, watched: bool) -> None:
     """Also the way of a penalty that watches the whole prediction."""
     model, rows = small(copy=copy), batch()
-    choices = CHOICES.clone()
-    choices[0, 4, 1] = -1  # a lone choice
+    choices = torch.full((2, 5, 3), -1)
+    choices[0, 1], choices[1, 2] = torch.tensor([3, 4, 5]), torch.tensor([7, 8, 9])
+    choices[0, 4, 0] = 6  # a lone one
     with recorded_outputs() if watched else nullcontext():
         log_p, total = model.choice_log_p(**rows, choices=choices)
     torch.testing.assert_close(log_p, model.target_log_p(**rows))
