@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,23 @@ def test_checkpoint_holds_primitives_and_answers_alike(fitted: Any, tmp_path: Pa
         two = again.eval().answerer().answer(method, texts)
         assert [f[0].answer for f in one] == [f[0].answer for f in two]
         assert [f[0].log_p for f in one] == pytest.approx([f[0].log_p for f in two], abs=1e-4)
+
+
+def test_the_order_of_the_base_changes_no_answer(fitted: Any, tmp_path: Path) -> None:
+    """Nor what the lexical scores learn from it."""
+    task, _, _ = fitted
+    again, data = make(tmp_path)
+    order = list(data.base)
+    random.Random(1).shuffle(data.base)
+    assert data.base != order and sorted(data.base) == sorted(order)
+    again.load_state_dict(task.state_dict())
+    texts = [row["question"] for row in data.test_set]
+    for method in task.eval().answerer().methods():
+        one = task.answerer().answer(method, texts)
+        two = again.eval().answerer().answer(method, texts)
+        assert [[f.answer for f in found] for found in one] == [
+            [f.answer for f in found] for found in two
+        ], method
 
 
 def test_batch_equals_one_by_one(fitted: Any) -> None:
