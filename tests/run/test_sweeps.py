@@ -135,18 +135,22 @@ def test_a_folder_in_use_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         pass
 
 
-def outside(*words: str, cwd: Path, path: str = "") -> subprocess.Popen[str]:
-    """`train.py` in an interpreter of its own: the launchers' workers cannot be started from a fork."""
+def outside(*words: str, cwd: Path, path: str = "") -> None:
+    """`train.py` in an interpreter of its own: the launchers' workers cannot be started from a fork.
+
+    What it and the programs it starts wrote (files `*.log` beside the runs) is told when it fails.
+    """
     env = os.environ | ENV | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     env["PATH"] = f"{path}:{env['PATH']}"
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), "-m", *tiny(*words)],
-        cwd=cwd,
-        env=env,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    command = [sys.executable, str(ROOT / "train.py"), "-m", *tiny(*words)]
+    with (cwd / "train.log").open("w") as log:
+        try:
+            done = subprocess.run(command, cwd=cwd, env=env, stdout=log, stderr=log, timeout=300)
+            failed = done.returncode != 0
+        except subprocess.TimeoutExpired:
+            failed = True
+    if failed:
+        pytest.fail("\n".join(f"{path.name}:\n{path.read_text()}" for path in cwd.glob("*.log")))
 
 
 @pytest.mark.slow
@@ -155,9 +159,7 @@ def test_jobs_of_two_ranks_side_by_side_go_on(tmp_path: Path) -> None:
     words = (*words, "paths.sweep_dir=sweep", "accelerator=ddp_cpu", "threads=1")
     first, second = kill_in_second_job(*words, cwd=tmp_path)
     before = (first / "metrics.csv").stat().st_mtime_ns
-    process = outside(*words, "sweep=joblib", "resume=auto", cwd=tmp_path)
-    _, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
+    outside(*words, "sweep=joblib", "resume=auto", cwd=tmp_path)
     assert jobs(tmp_path / "sweep") == [first, second]
     for job in (first, second):
         assert status(job) == "completed"
@@ -170,9 +172,7 @@ def test_jobs_of_two_ranks_side_by_side_go_on(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_local_launcher_of_submitit(tmp_path: Path) -> None:
     words = ("hydra/launcher=submitit_local", "seed=5", "trainer.max_epochs=1")
-    process = outside(*words, "paths.sweep_dir=sweep", cwd=tmp_path)
-    _, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
+    outside(*words, "paths.sweep_dir=sweep", cwd=tmp_path)
     (job,) = jobs(tmp_path / "sweep")
     assert status(job) == "completed"
     assert "| tiny | 1 | 0 |" in (tmp_path / "sweep" / "report.md").read_text()
@@ -181,13 +181,16 @@ def test_the_local_launcher_of_submitit(tmp_path: Path) -> None:
 SBATCH = """#!{python}
 # Plays SLURM on this machine: runs the script once a task of the array, with the variables it sees.
 import os, re, subprocess, sys
+# Copied before the answer, as SLURM does: submitit moves the file once it has the number.
+script = open(sys.argv[-1]).read()
 print("Submitted batch job 7", flush=True)
 if os.fork():
     sys.exit()
-null = os.open(os.devnull, os.O_RDWR)
-for number in range(3):
-    os.dup2(null, number)
-last = int(re.search("--array=0-([0-9]+)", open(sys.argv[-1]).read())[1])
+log = os.open("{folder}/sbatch.log", os.O_WRONLY | os.O_CREAT)
+os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+for number in (1, 2):
+    os.dup2(log, number)
+last = int(re.search("--array=0-([0-9]+)", script)[1])
 for number in range(last + 1):
     env = os.environ | dict(
         SLURM_JOB_ID=str(7 + number), SLURM_ARRAY_JOB_ID="7", SLURM_ARRAY_TASK_ID=str(number),
@@ -195,7 +198,7 @@ for number in range(last + 1):
         SLURM_JOB_NUM_NODES="1", SLURM_NODELIST="here", SLURM_JOB_NODELIST="here",
         SLURM_NODEID="0", SLURM_JOB_NAME="train",
     )
-    subprocess.run(["bash", sys.argv[-1]], env=env)
+    subprocess.run(["bash", "-c", script], env=env)
 """
 SRUN = """#!/bin/bash
 while [[ "$1" == -* ]]; do
@@ -215,14 +218,11 @@ def program(path: Path, text: str) -> None:
 def test_the_slurm_preset_submits_and_its_script_runs(tmp_path: Path) -> None:
     tools = tmp_path / "bin"
     tools.mkdir()
-    program(tools / "sbatch", SBATCH.format(python=sys.executable))
+    program(tools / "sbatch", SBATCH.format(python=sys.executable, folder=tmp_path))
     program(tools / "srun", SRUN.format(folder=tmp_path))
     program(tools / "sacct", "#!/bin/bash\necho 'JobID|State'\n")
     words = ("sweep=slurm", "seed=5,6", "trainer.max_epochs=1", "resume=auto")
-    process = outside(*words, "paths.sweep_dir=sweep", cwd=tmp_path, path=str(tools))
-    _, err = process.communicate(timeout=400)
-    log = tmp_path / "srun.log"
-    assert process.returncode == 0, err + (log.read_text() if log.exists() else "")
+    outside(*words, "paths.sweep_dir=sweep", cwd=tmp_path, path=str(tools))
     script = next((tmp_path / "sweep").rglob("*submission*.sh")).read_text()
     for line in (
         "--array=0-1",
