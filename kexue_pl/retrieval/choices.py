@@ -57,9 +57,9 @@ class Choices:
 
         Args:
             rows: (B,), which key each target was made from.
-            targets: B keys as they are trained on, T the longest (at least 1). Where the name is another one
-                the choices after it stay. A token that is another one takes the right one's place,
-                if its segment is as long as it was; otherwise the segment has no choices.
+            targets: B keys as they are trained on, T the longest (at least 1). Behind an exchanged
+                name the choices stay. An exchanged token takes the place of the right one among
+                the choices; a segment of another length has none.
         """
         found = [self._of(row, list(target)) for row, target in zip(rows, targets, strict=True)]
         length = max(1, max(map(len, targets)))

@@ -9,9 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-WORTH = (
-    1_000_000  # rows of a base from where compiling pays, in one run of a few thousand questions
-)
+WORTH = 1_000_000  # rows of a base from where compiling pays in a run of some thousand questions
 NARROW = 16  # rows of a range that is read as a whole
 
 
