@@ -242,19 +242,22 @@ def test_an_output_folder_that_is_a_file(tmp_path: Path) -> None:
 
 
 def test_checkpoints_stay_sound_while_a_run_is_killed(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    words = tiny(*SETTINGS, PAUSE, f"paths.output_dir={run}")
-    for count in range(3):
-        command = Command(*words, "resume=auto", cwd=tmp_path, env={"KEXUE_PL_TEST_PAUSE": "0.02"})
-        seen = (run / "checkpoints" / "last.ckpt").stat().st_mtime_ns if count else 0
-        until(
-            lambda seen=seen: (
-                (run / "checkpoints" / "last.ckpt").exists()
-                and (run / "checkpoints" / "last.ckpt").stat().st_mtime_ns > seen
-            )
-        )
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    words = tiny(*SETTINGS, PAUSE, f"paths.output_dir={tmp_path}/run")
+
+    def written() -> int:
+        """When last.ckpt was written; 0 without one, as between a rename and the next."""
+        with contextlib.suppress(FileNotFoundError):
+            return last.stat().st_mtime_ns
+        return 0
+
+    seen = 0
+    for _ in range(3):
+        command = Command(*words, "resume=auto", cwd=tmp_path, env={"KEXUE_PL_TEST_PAUSE": "0.05"})
+        until(lambda seen=seen: written() > seen)
         command.send(signal.SIGKILL)
         command.wait()
-        found, _ = newest_sound(run / "checkpoints")
+        found, _ = newest_sound(last.parent)
         assert found is not None
         verify(found)
+        seen = found.stat().st_mtime_ns
