@@ -1,6 +1,6 @@
 """Runs every benchmark of this folder, one after the other, and writes docs/benchmarks.md.
 
-    python scripts/bench/all.py                     # about an hour on 2 cores; leave the machine alone
+    python scripts/bench/all.py                     # about 40 minutes on 2 cores; leave the machine alone
     python scripts/bench/all.py --only matching penalties      # these anew, the others as they were
 
 Each benchmark compares its sides in one run and prints Markdown; what it printed is what the page
