@@ -2,8 +2,8 @@
 
     python scripts/bench/trainers.py [--repeats 3] [--tasks mlm kgclue]
 
-The same model folder (BERT of 4 layers of 128; BART of 2 + 2), the same file, batch size, length, AdamW
-with linear warm-up and decay, clipping, on one thread. Time runs from the file to the trained weights
+The same model folder (BERT of 4 layers of 128; BART of 2 + 2), the same file, batch size, length, fused
+AdamW (their default) with linear warm-up and decay, clipping, on one thread. Time runs from the file to the trained weights
 and is the processor's, without imports: reading, checking, tokenization, batches, steps, and logging every
 ten steps. Ours is the whole of a run (its records and its last checkpoint too). Theirs is `Trainer` with
 `DataCollatorForLanguageModeling` on packed rows, which computes the logits of all tokens where ours computes
@@ -40,6 +40,7 @@ QUIET = (
     "threads=1",
     f"data.batch_size={BATCH}",
     f"optimizer.lr={RATE}",
+    "optimizer.fused=true",
     f"scheduler.warmup={WARM_UP}",
     "trainer.max_epochs=1",
     "trainer.limit_val_batches=0",

@@ -52,7 +52,7 @@ CASES = [
     (),
     ("data.num_workers=2",),
     ("trainer.accumulate_grad_batches=3", "optimizer.lr=0.01"),
-    ("trainer.val_check_interval=0.5",),
+    ("trainer.val_check_interval=0.5", "optimizer.fused=true"),
 ]
 
 
