@@ -2,14 +2,15 @@
 
     python scripts/bench/trainers.py [--repeats 3] [--tasks mlm kgclue]
 
-The same model folder (BERT of 4 layers of 128; BART of 2 + 2), the same file, batch size, length, fused
-AdamW (their default) with linear warm-up and decay, clipping, on one thread. Time runs from the file to the trained weights
-and is the processor's, without imports: reading, checking, tokenization, batches, steps, and logging every
-ten steps. Ours is the whole of a run (its records and its last checkpoint too). Theirs is `Trainer` with
-`DataCollatorForLanguageModeling` on packed rows, which computes the logits of all tokens where ours computes
-those of the hidden ones, and `Seq2SeqTrainer` with `DataCollatorForSeq2Seq`, both without checkpoints.
-Every epoch is a process of its own, the sides take turns; the least time of the repeats, and what
-the epoch adds to the memory at its peak. Multi-task training beside LibMTL is in multitask.py, matching in
+The same model folder (BERT of 4 layers of 128; BART of 2 + 2), the same file, batch size, length,
+fused AdamW (their default) with linear warm-up and decay, clipping, on one thread. Time runs from
+the file to the trained weights and is the processor's, without imports: reading, checking,
+tokenization, batches, steps, and logging every ten steps. Ours is the whole of a run (its records
+and its last checkpoint too). Theirs is `Trainer` with `DataCollatorForLanguageModeling` on packed
+rows, which computes the logits of all tokens where ours computes those of the hidden ones, and
+`Seq2SeqTrainer` with `DataCollatorForSeq2Seq`, both without checkpoints. Every epoch is a process
+of its own, the sides take turns; the least time of the repeats, and what the epoch adds to the
+memory at its peak. Multi-task training beside LibMTL is in multitask.py, matching in
 matching_training.py.
 """
 
