@@ -5,7 +5,8 @@
     KEXUE_DATA=FOLDER python scripts/articles/kgclue.py runs/0 runs/1 runs/2 --bases rich hard
 
 One trained model a seed answers from every base; nothing is trained again. What was measured is kept in the
-folder of its run (article_BASE.json) and not measured twice. Means and standard errors over the seeds.
+folder of its run (article_BASE.json) and not measured twice with the same numbers of questions and beams.
+Means and standard errors over the seeds.
 """
 
 from __future__ import annotations
@@ -87,15 +88,17 @@ def switches(task: Any, rows: list[dict[str, Any]], beams: Iterable[int]) -> Fig
 def measured(run: Path, base: str, given: argparse.Namespace) -> dict[str, Figures]:
     """What this script prints of one run on one base."""
     path = run / f"article_{base}.json"
-    if path.is_file():
-        known: dict[str, Figures] = json.loads(path.read_text(encoding="utf-8"))
-        return known
+    asked = {"questions": given.questions, "grid": given.grid, "beams": given.beams}
+    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if known.get("asked") == asked:
+        found: dict[str, Figures] = known["figures"]
+        return found
     task = restored(run, base)
     rows = list(task.data.test_set)
     out = {"methods": methods(task, rows[: given.questions])}
     if given.grid:
         out["switches"] = switches(task, rows[: given.grid], given.beams)
-    path.write_text(json.dumps(out, indent=1), encoding="utf-8")
+    path.write_text(json.dumps({"asked": asked, "figures": out}, indent=1), encoding="utf-8")
     return out
 
 
